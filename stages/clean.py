@@ -1,0 +1,214 @@
+"""Decides from the scan's table what stays, without opening an image, and ties what shows the same scene together.
+
+Reads:  data/scan.parquet, data/raw_truth.csv, overrides.csv
+Writes: data/clean.parquet, data/removed.csv, metrics/clean.json, metrics/plots/classes.csv, metrics/plots/removed.csv
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from stages.lib.decoding import REASONS
+from stages.lib.duplicates import connected_groups, find_duplicates
+from stages.lib.errors import InputError, run_stage
+from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.overrides import Overrides, drop_pairs_told_apart, read_overrides
+from stages.lib.params import STRICT, load_params
+from stages.lib.policy import (
+    Removal,
+    beside_official_test,
+    choose_kept,
+    removed_table,
+    settle_conflicts,
+)
+from stages.lib.progress import summarise
+from stages.lib.table import CLEAN, RAW_TRUTH, REMOVED, SCAN, read_table, write_table
+
+DUPLICATE_REASONS = ("exact_duplicate", "near_duplicate", "label_conflict")
+PLANTED = {
+    "corrupt": ("truncated", "zeroed", "empty", "html"),
+    "exact_copies": ("exact_copy",),
+    "near_copies": ("reencoded", "resized", "brightened_shifted", "mirrored"),
+    "label_conflicts": ("other_label",),
+}
+
+
+@dataclass(frozen=True, config=STRICT)
+class Params:
+    """The clean section of params.yaml."""
+
+    keep_suspect: tuple[Literal["missing_eoi", "damaged"], ...]
+    min_side: Annotated[int, Field(ge=1)]
+    hash_radius: Annotated[int, Field(ge=0, le=16)]
+    remove_similarity: Annotated[float, Field(gt=0, le=1)]
+    group_similarity: Annotated[float, Field(gt=0, le=1)]
+    label_conflicts: Literal["quarantine", "keep"]
+
+
+def relabel(scan: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
+    """Return the rows with the labels that a person corrected; raises InputError for a label that no class has."""
+    known = set(scan["label"])
+    for label in overrides.relabel.values():
+        if label not in known:
+            raise InputError(
+                f"overrides.csv: relabel to {label!r}, which is no class; the classes are {', '.join(sorted(known))}"
+            )
+    labels = [
+        overrides.relabel.get(image_id, label)
+        for image_id, label in zip(scan["image_id"], scan["label"], strict=True)
+    ]
+    return scan.assign(label=pd.Series(labels, index=scan.index, dtype="str"))
+
+
+def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> list[Removal]:
+    """Return what a person dropped, what cannot be decoded in full and what is too small."""
+    removals = []
+    for row in rows.itertuples():
+        wanted = row.image_id in overrides.keep
+        if row.image_id in overrides.drop:
+            reason, rule = "dropped", "overrides.csv"
+        elif row.verdict in ("corrupt", "unsupported"):
+            reason, rule = str(row.reason), f"scan: {row.verdict}"
+        elif row.verdict == "suspect" and row.reason not in params.keep_suspect and not wanted:
+            reason, rule = str(row.reason), f"scan: suspect, not in clean.keep_suspect {params.keep_suspect}"
+        elif min(row.width, row.height) < params.min_side and not wanted:  # type: ignore[type-var]
+            reason, rule = "too_small", f"clean.min_side = {params.min_side}"
+        else:
+            continue
+        removals.append(
+            Removal(str(row.uri), str(row.image_id), str(row.label), "remove", reason, "", np.nan, rule)
+        )
+    return removals
+
+
+def decide(
+    scan: pd.DataFrame, overrides: Overrides, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows that stay, with their group_id, and the table of removals; together they are all rows."""
+    rows = relabel(scan, overrides)
+    removals = find_unusable(rows, overrides, params)
+    unusable = {removal.uri for removal in removals}
+    rows = rows[~rows["uri"].isin(unusable)].reset_index(drop=True)
+    level = min(params.remove_similarity, params.group_similarity)
+    pairs = find_duplicates(rows, params.hash_radius, level)
+    pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
+    close = pairs[pairs["similarity"] >= params.remove_similarity]
+    gone: dict[int, Removal] = {}
+    if params.label_conflicts == "quarantine":
+        gone = settle_conflicts(rows, close, overrides)
+    rule = f"clean.remove_similarity = {params.remove_similarity}"
+    gone |= choose_kept(rows, close, overrides, set(gone), rule)
+    groups = _groups(rows, pairs)
+    for at in beside_official_test(rows, groups) - set(gone):
+        row = rows.iloc[at]
+        text = "a group is never divided, an official test set stays whole"
+        gone[at] = Removal(
+            row["uri"], row["image_id"], row["label"], "remove", "beside_official_set", "", np.nan, text
+        )
+    group_id = rows["image_id"].groupby(groups).transform("min").str[:16]
+    kept = rows.assign(group_id=group_id).drop(index=list(gone)).reset_index(drop=True)
+    return kept, removed_table([*removals, *gone.values()])
+
+
+def _groups(rows: pd.DataFrame, pairs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
+    """Number the groups: verified duplicates and frames of one clip belong together."""
+    clips = rows.loc[rows["clip"] != "", ["label", "clip"]]
+    first = clips.groupby(["label", "clip"])["clip"].transform(lambda clip: clip.index[0])
+    left = np.concatenate([pairs["left"].to_numpy(np.int64), clips.index.to_numpy(np.int64)])
+    right = np.concatenate([pairs["right"].to_numpy(np.int64), first.to_numpy(np.int64)])
+    return connected_groups(len(rows), left, right)
+
+
+def require_every_class(scan: pd.DataFrame, kept: pd.DataFrame, removed: pd.DataFrame) -> None:
+    """Raise InputError for a class of which nothing stays."""
+    for label in sorted(set(scan["label"]) - set(kept["label"])):
+        reasons = removed.loc[removed["label"] == label, "reason"].value_counts()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        raise InputError(
+            f"class {label!r} keeps no image ({counts}); mend its files, decide in overrides.csv, "
+            f"or leave the class out with download.exclude"
+        )
+
+
+def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
+    """Return how many stay and how many went for which kind of reason."""
+    reasons = removed["reason"]
+    return {
+        "kept": len(kept),
+        "removed": len(removed),
+        "corrupt": int((reasons.isin(REASONS) & ~removed["rule"].str.endswith("unsupported")).sum()),
+        "unsupported": int(removed["rule"].str.endswith("unsupported").sum()),
+        "exact_duplicates": int((reasons == "exact_duplicate").sum()),
+        "near_duplicates": int((reasons == "near_duplicate").sum()),
+        "label_conflicts": int((reasons == "label_conflict").sum()),
+        "groups": int(kept["group_id"].nunique()),
+    }
+
+
+def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
+    """Return how many of the planted faults were found, and how many sound pictures went by mistake.
+
+    Empty where nothing was planted, as in any data but the demo.
+    """
+    if truth.empty:
+        return {}
+    damaged = set(removed.loc[removed["reason"].isin(REASONS), "uri"])
+    repeated = set(removed.loc[removed["reason"].isin(DUPLICATE_REASONS), "uri"])
+    metrics = {}
+    for name, faults in PLANTED.items():
+        rows = truth[truth["fault"].isin(faults)]
+        if name == "corrupt":
+            found = rows["uri"].isin(damaged)
+        else:
+            found = rows["uri"].isin(repeated) | rows["original_uri"].isin(repeated)
+        metrics[f"planted_{name}"] = len(rows)
+        metrics[f"planted_{name}_found"] = int(found.sum())
+    corrupt = set(truth.loc[truth["fault"].isin(PLANTED["corrupt"]), "uri"])
+    copies = truth[truth["original_uri"] != ""]
+    involved = set(copies["uri"]) | set(copies["original_uri"])
+    metrics["sound_removed_as_corrupt"] = len(damaged - corrupt)
+    metrics["sound_removed_as_duplicate"] = len(repeated - involved)
+    return metrics
+
+
+def class_counts(scan: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """Return files and kept images per class: columns label, files, kept."""
+    files = scan["label"].value_counts().sort_index()
+    counts = {"files": files, "kept": kept["label"].value_counts().reindex(files.index, fill_value=0)}
+    return pd.DataFrame(counts).rename_axis("label").reset_index()
+
+
+def main() -> None:
+    """Decide what stays, write it down and say why the rest went."""
+    params = load_params(Params, "clean")
+    if params.group_similarity > params.remove_similarity:
+        raise InputError(
+            "clean.group_similarity must be at most clean.remove_similarity "
+            f"({params.remove_similarity}), got {params.group_similarity}"
+        )
+    scan = read_table(Path("data/scan.parquet"), SCAN)
+    truth = read_table(Path("data/raw_truth.csv"), RAW_TRUTH)
+    kept, removed = decide(scan, read_overrides(), params)
+    require_every_class(scan, kept, removed)
+    write_table(Path("data/clean.parquet"), kept, CLEAN)
+    write_table(Path("data/removed.csv"), removed, REMOVED)
+    counts = clean_metrics(kept, removed)
+    write_metrics("clean", counts | planted_metrics(truth, removed))
+    write_plot("classes", class_counts(scan, kept))
+    reasons = removed["reason"].value_counts().sort_index()
+    write_plot("removed", reasons.rename_axis("reason").reset_index(name="images"))
+    summarise(
+        "clean",
+        f"kept {counts['kept']:,} of {len(scan):,}: {counts['corrupt']:,} corrupt, "
+        f"{counts['unsupported']:,} unsupported, "
+        f"{counts['exact_duplicates'] + counts['near_duplicates']:,} duplicates, "
+        f"{counts['label_conflicts']:,} in conflict; {counts['groups']:,} groups",
+    )
+
+
+if __name__ == "__main__":
+    run_stage("clean", main)

@@ -1,0 +1,178 @@
+"""Pixels: decode for training, resize, grey thumbnails, simple measures (the one place where cv2 enters)."""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+# Work is spread over processes, one image each: threads inside OpenCV would only get in their way.
+cv2.setNumThreads(1)
+
+Picture = NDArray[np.uint8]
+Fit = Literal["stretch", "crop", "pad"]
+
+WORK_SIDE = 128  # measures and hashes are taken on a picture whose shorter side is at most this long
+THUMBNAIL_SIDE = 32
+SHIFT = 3  # thumbnails are compared over shifts of up to this many pixels each way
+FLAT_DEVIATION = 2.0  # a thumbnail with less contrast than this (of 255) shows nothing to compare
+
+WORTH_REFINING = 0.75  # below this correlation, half-pixel shifts never lift a pair to a duplicate's level
+
+# EXIF orientation (tag 274) to the turn that sets the picture upright; 1 is upright already.
+ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes an array: the same for training and for serving."""
+
+    height: int
+    width: int
+    fit: Fit
+
+
+def read_picture(data: bytes, smallest_side: int = 0) -> Picture:
+    """Return upright RGB pixels (height, width, 3).
+
+    smallest_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay at least this long;
+    0 decodes in full. Grey becomes three equal channels, palettes are looked up, CMYK is converted, 16-bit
+    values keep their high byte, transparent parts become white.
+    Raises what the decoder raises on bytes that it cannot read.
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as header:
+            components, turn = len(header.getbands()), header.getexif().get(ORIENTATION_TAG, 1)
+        if components != 4:
+            pixels = simplejpeg.decode_jpeg(
+                data,
+                colorspace="RGB",
+                min_height=smallest_side,
+                min_width=smallest_side,
+                strict=False,
+            )
+            return upright(pixels, turn)
+    with Image.open(io.BytesIO(data)) as image:
+        return to_rgb(ImageOps.exif_transpose(image))
+
+
+def to_rgb(image: Image.Image) -> Picture:
+    """Return any Pillow image as RGB pixels; the conversions are those stated at `read_picture`."""
+    if image.mode.startswith("I"):
+        # convert("L") would clip 16-bit values at 255, so a normal picture would turn white.
+        grey = np.asarray(image).astype(np.uint32) >> 8
+        return np.repeat(np.minimum(grey, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def upright(pixels: Picture, orientation: int) -> Picture:
+    """Return pixels turned and mirrored as EXIF orientation 1 to 8 says; any other value changes nothing."""
+    if orientation in (5, 6, 7, 8):
+        pixels = np.swapaxes(pixels, 0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def resize_picture(pixels: Picture, how: Preprocessing) -> Picture:
+    """Return pixels at (how.height, how.width, 3).
+
+    fit: `stretch` changes the proportions, `crop` cuts the centre, `pad` adds black borders.
+    """
+    height, width = pixels.shape[:2]
+    if how.fit == "crop":
+        scale = max(how.height / height, how.width / width)
+        rows, columns = round(how.height / scale), round(how.width / scale)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        pixels = pixels[top : top + max(rows, 1), left : left + max(columns, 1)]
+    if how.fit != "pad":
+        return _resize(pixels, how.height, how.width)
+    scale = min(how.height / height, how.width / width)
+    inner = _resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
+    canvas = np.zeros((how.height, how.width, 3), np.uint8)
+    top, left = (how.height - inner.shape[0]) // 2, (how.width - inner.shape[1]) // 2
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
+
+
+def prepare_picture(data: bytes, how: Preprocessing) -> Picture:
+    """Return a file's bytes as the model sees them: decoded, upright, RGB, resized, uint8."""
+    # A DCT-scaled decode at twice the target keeps the detail that the final resize averages.
+    return resize_picture(read_picture(data, 2 * max(how.height, how.width)), how)
+
+
+def to_grey(pixels: Picture) -> Picture:
+    """Return luma (ITU-R BT.601) of RGB pixels, the weights that JPEG uses as well."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def shrink(grey: Picture) -> Picture:
+    """Return a grey picture whose shorter side is WORK_SIDE; one that is no larger comes back as it is."""
+    height, width = grey.shape
+    scale = WORK_SIDE / min(height, width)
+    if scale >= 1:
+        return grey
+    return _resize(grey, max(round(height * scale), 1), max(round(width * scale), 1))
+
+
+def thumbnail(grey: Picture) -> Picture:
+    """Return a grey picture squeezed to (THUMBNAIL_SIDE, THUMBNAIL_SIDE)."""
+    return _resize(grey, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+
+
+def brightness(grey: Picture) -> float:
+    """Return the mean of a grey picture, 0 (black) to 1 (white)."""
+    return float(grey.mean()) / 255
+
+
+def sharpness(grey: Picture) -> float:
+    """Return the variance of the Laplacian, the usual measure of focus; 0 is flat, blurry is small."""
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def entropy(grey: Picture) -> float:
+    """Return Shannon's entropy of the grey values in bits: 0 (one value) to 8."""
+    shares = np.bincount(grey.ravel(), minlength=256) / grey.size
+    shares = shares[shares > 0]
+    return float(-(shares * np.log2(shares)).sum())
+
+
+def correlation(left: Picture, right: Picture) -> float:
+    """Return the highest zero-mean normalised cross-correlation of two thumbnails, −1 to 1.
+
+    The centre of each is slid over the other by up to SHIFT pixels, so the value is the same both ways round. Where
+    whole pixels come close, half pixels are tried too: a copy shifted by half a thumbnail pixel loses its fine
+    texture otherwise. A thumbnail without contrast correlates with nothing: 0.
+    """
+    if left.std() < FLAT_DEVIATION or right.std() < FLAT_DEVIATION:
+        return 0.0
+    value = _slide(left, right, SHIFT)
+    if value < WORTH_REFINING:
+        return value
+    double = 2 * THUMBNAIL_SIDE
+    fine = [_resize(picture, double, double) for picture in (left, right)]
+    return min(max(value, _slide(*fine, 2 * SHIFT)), 1.0)
+
+
+def _slide(left: Picture, right: Picture, shift: int) -> float:
+    inner = slice(shift, len(left) - shift)
+    return max(
+        float(cv2.matchTemplate(outer, centre[inner, inner], cv2.TM_CCOEFF_NORMED).max())
+        for outer, centre in ((left, right), (right, left))
+    )
+
+
+def _resize(pixels: Picture, height: int, width: int) -> Picture:
+    shrinks = height * width <= pixels.shape[0] * pixels.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)

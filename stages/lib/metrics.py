@@ -1,0 +1,51 @@
+"""Writes metrics and plot data: flat, sorted, finite, so that every number can be compared and gated."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+METRICS = Path("metrics")
+PLOTS = METRICS / "plots"
+
+
+def write_metrics(stage: str, values: Mapping[str, Any]) -> None:
+    """Write metrics/<stage>.json: one flat object with sorted keys.
+
+    Raises ValueError for a value that is not a finite number; only fingerprints may be strings.
+    """
+    plain = {name: _plain(stage, name, values[name]) for name in sorted(values)}
+    METRICS.mkdir(exist_ok=True)
+    text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
+    (METRICS / f"{stage}.json").write_text(text, encoding="utf-8")
+
+
+def read_metrics(stage: str) -> dict[str, Any]:
+    """Return metrics/<stage>.json."""
+    content: dict[str, Any] = json.loads((METRICS / f"{stage}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def write_plot(name: str, frame: pd.DataFrame) -> None:
+    """Write metrics/plots/<name>.csv; raises ValueError for a number that is not finite."""
+    numbers = frame.select_dtypes("number")
+    if not np.isfinite(numbers.to_numpy(dtype=float)).all():
+        raise ValueError(f"plot {name!r} holds a number that is not finite; DVC could not draw it")
+    PLOTS.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(PLOTS / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6g")
+
+
+def _plain(stage: str, name: str, value: Any) -> int | float | str:
+    if name.endswith("_fingerprint"):
+        return str(value)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
+        raise ValueError(f"metric {stage}.{name} must be a number, got {value!r}")
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if not math.isfinite(value):
+        raise ValueError(f"metric {stage}.{name} must be finite, got {value!r}")
+    return round(float(value), 6)

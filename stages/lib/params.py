@@ -1,0 +1,83 @@
+"""Reads params.yaml and refuses what it does not know: the first of the two doors where input is checked."""
+
+import difflib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from stages.lib.errors import InputError
+
+P = TypeVar("P")
+
+PARAMS_FILE = Path("params.yaml")
+SECTIONS = (
+    "download",
+    "scan",
+    "clean",
+    "split",
+    "augment",
+    "train",
+    "evaluate",
+    "export",
+    "report",
+    "parallel",
+)
+
+# Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never ignored.
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+def read_params_file(path: Path) -> dict[str, Any]:
+    """Return params.yaml as plain dicts, read as DVC reads it (YAML 1.2, so `1e-3` is a number)."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run `make preset NAME=demo` to put one in place")
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold one section per stage, found {type(content).__name__}")
+    for name in content:
+        if name not in SECTIONS:
+            raise InputError(f"{path}: unknown section {name!r}{_hint(str(name), SECTIONS)}")
+    return content
+
+
+def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -> P:
+    """Return one section of params.yaml as its stage's frozen dataclass.
+
+    Raises InputError naming the key, the rule and the value received, for every offending key at once.
+    """
+    content = read_params_file(path)
+    if section not in content:
+        raise InputError(f"{path}: section {section!r} is missing; compare with presets/demo.yaml")
+    try:
+        # Through JSON, because strict validation of Python objects would refuse lists for tuples.
+        return TypeAdapter(params_class).validate_json(json.dumps(content[section]))
+    except ValidationError as error:
+        known = [field.name for field in fields(params_class)]  # type: ignore[arg-type]
+        problems = "; ".join(
+            _sentence(section, dict(problem), known) for problem in error.errors()
+        )
+        raise InputError(f"{path}: {problems}") from error
+
+
+def _sentence(section: str, problem: dict[str, Any], known: list[str]) -> str:
+    key = ".".join([section, *(str(part) for part in problem["loc"])])
+    kind = problem["type"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"unknown key {key}{_hint(str(problem['loc'][-1]), known)}"
+    if kind in ("missing", "missing_argument"):
+        return f"{key} is missing; compare with presets/demo.yaml"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _hint(name: str, known: tuple[str, ...] | list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,209 @@
+"""Where pictures come from: a folder of class folders, an archive on this machine or at a URL, or the demo."""
+
+import hashlib
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import fsspec
+
+from stages.lib.errors import InputError
+from stages.lib.progress import track
+
+JUNK_FILES = frozenset({"thumbs.db", "desktop.ini"})
+JUNK_FOLDERS = frozenset({"__macosx"})
+OFFICIAL_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source: where it lies, its label, its place below the label's folder, its official split."""
+
+    path: Path
+    label: str
+    place: str
+    official_split: str
+
+
+def is_url(source: str) -> bool:
+    """Tell an address from a path."""
+    return "://" in source
+
+
+def fetch_archive(url: str, target: Path) -> None:
+    """Copy what stands at a URL to `target`, through fsspec (http, https and the object stores it knows)."""
+    try:
+        with fsspec.open(url, "rb") as stream, target.open("wb") as out:
+            blocks = iter(lambda: stream.read(BLOCK), b"")
+            size = getattr(stream, "size", None) or 0
+            for block in track(blocks, max(-(-size // BLOCK), 1), "download", "MB"):
+                out.write(block)
+    except (OSError, ImportError, ValueError) as error:
+        target.unlink(missing_ok=True)
+        raise InputError(
+            f"download.source {url!r} could not be fetched: {error or type(error).__name__}; "
+            "check the address and the network, or fetch it by hand and name the local file"
+        ) from error
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return a file's sha256 in hex, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unpack_archive(archive: Path, target: Path) -> None:
+    """Unpack a zip or tar archive (plain, gz, bz2, xz) below `target`.
+
+    Only ordinary files are unpacked. Raises InputError where a member's path leads outside the target, where the
+    content would not fit on the disk, or where the file is no archive.
+    """
+    try:
+        if zipfile.is_zipfile(archive):
+            _unpack_zip(archive, target)
+        elif tarfile.is_tarfile(archive):
+            _unpack_tar(archive, target)
+        else:
+            raise InputError(f"download.source {str(archive)!r} must be a zip or tar archive")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise InputError(f"archive {str(archive)!r} is damaged: {error}; fetch it again") from error
+
+
+def _unpack_zip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        members = [member for member in content.infolist() if not member.is_dir()]
+        places = [_place(target, member.filename) for member in members]
+        require_space(target, sum(member.file_size for member in members))
+        pairs = zip(members, places, strict=True)
+        for member, place in track(pairs, len(members), "unpack", "files"):
+            with content.open(member) as stream:
+                _write(place, stream)
+
+
+def _unpack_tar(archive: Path, target: Path) -> None:
+    with tarfile.open(archive) as content:
+        members = [member for member in content if member.isfile()]
+        places = [_place(target, member.name) for member in members]
+        require_space(target, sum(member.size for member in members))
+        pairs = zip(members, places, strict=True)
+        for member, place in track(pairs, len(members), "unpack", "files"):
+            stream = content.extractfile(member)
+            assert stream is not None  # extractfile returns None for directories and links only
+            with stream:
+                _write(place, stream)
+
+
+def _place(target: Path, name: str) -> Path:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+        raise InputError(f"archive member {name!r} leads outside the target; such an archive is not unpacked")
+    return target.joinpath(*path.parts)
+
+
+def _write(place: Path, stream: IO[bytes]) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("wb") as out:
+        shutil.copyfileobj(stream, out, BLOCK)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise InputError where `needed` bytes do not fit on the disk that holds `folder`."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"the pictures need {needed / 1e6:,.0f} MB, the disk that holds {folder} has {free / 1e6:,.0f} MB free; "
+            "free some space (`dvc gc -w` drops old versions) and run again"
+        )
+
+
+def list_source(
+    folder: Path, class_names: dict[str, str], exclude: tuple[str, ...]
+) -> list[SourceFile]:
+    """Return every file below the class folders, sorted by label and place.
+
+    Wrapping folders are stepped through. Where the top folders are named train, test, val (or validation …), they
+    are official splits with class folders inside. class_names: folder name to label. exclude: patterns of class
+    folders to leave out. Hidden files and other junk are passed over.
+    Raises InputError where there are no class folders, only one, or no files in them.
+    """
+    root = _step_in(folder)
+    splits = {path.name: OFFICIAL_SPLITS.get(path.name.lower(), "") for path in _folders(root)}
+    if not splits:
+        raise InputError(
+            f"download.source must hold one folder per class, found none in {str(root)!r}; "
+            "put the pictures into folders named after their classes"
+        )
+    official = len(splits) > 1 and all(splits.values())
+    tops = [(root / name, split) for name, split in splits.items()] if official else [(root, "")]
+    files = [
+        found for top, split in tops for found in _class_files(top, split, class_names, exclude)
+    ]
+    labels = {file.label for file in files}
+    if len(labels) < 2:
+        raise InputError(
+            f"a classifier needs at least two classes with files, found {len(labels)} "
+            f"({', '.join(sorted(labels)) or 'none'}) in {str(root)!r}; "
+            "add class folders, or see download.exclude and download.class_names"
+        )
+    return sorted(_without_clashes(files), key=lambda file: (file.label, file.place))
+
+
+def _class_files(
+    top: Path, split: str, class_names: dict[str, str], exclude: tuple[str, ...]
+) -> Iterator[SourceFile]:
+    for folder in _folders(top):
+        if any(fnmatch(folder.name.strip(), pattern) for pattern in exclude):
+            continue
+        name = folder.name.strip()
+        label = class_names.get(name, name)
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder)
+            if (path.is_file() or path.is_symlink()) and not any(map(_is_junk, inside.parts)):
+                place = PurePosixPath(split, *inside.parts)
+                yield SourceFile(path, label, str(place), split)
+
+
+def _without_clashes(files: list[SourceFile]) -> list[SourceFile]:
+    """Set files of two folders that share a label and a name apart by their folder's name."""
+    taken: set[tuple[str, str]] = set()
+    kept = []
+    for file in files:
+        place = file.place
+        if (file.label, place) in taken:
+            place = str(PurePosixPath(file.path.parent.name.strip(), place))
+        if (file.label, place) in taken:
+            raise InputError(
+                f"two files would both become {file.label}/{place}; rename {str(file.path)!r}"
+            )
+        taken.add((file.label, place))
+        kept.append(SourceFile(file.path, file.label, place, file.official_split))
+    return kept
+
+
+def _step_in(folder: Path) -> Path:
+    """Return the folder that holds the class folders: below any that only wrap one folder of folders."""
+    while len(inside := _folders(folder)) == 1 and _folders(inside[0]):
+        folder = inside[0]
+    return folder
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not _is_junk(path.name)]
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK_FILES | JUNK_FOLDERS

@@ -1,0 +1,175 @@
+"""Divides the images into train, val and test: stratified by class, never through a group, and proves it.
+
+Reads:  data/clean.parquet, overrides.csv
+Writes: data/split.parquet, metrics/split.json, metrics/plots/split.csv
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from stages.lib.duplicates import find_duplicates
+from stages.lib.errors import InputError, run_stage
+from stages.lib.hashing import fingerprint
+from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.overrides import Overrides, drop_pairs_told_apart, read_overrides
+from stages.lib.params import STRICT, load_params
+from stages.lib.progress import summarise
+from stages.lib.seeds import derive_seed
+from stages.lib.table import CLEAN, SPLIT, SPLITS, read_table, write_table
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Params:
+    """The split section of params.yaml."""
+
+    seed: int
+    val: Share
+    test: Share
+    leak_radius: Annotated[int, Field(ge=0, le=16)]
+    leak_similarity: Annotated[float, Field(gt=0, le=1)]
+
+
+def fractions(official: set[str], params: Params) -> dict[str, float]:
+    """Return the shares of train, val and test among the images that no official split places."""
+    open_splits = {"val": params.val, "test": params.test}
+    shares = {name: 0.0 if name in official else share for name, share in open_splits.items()}
+    scale = 1.0
+    if "test" in official:  # the official test set is no part of what is divided
+        scale = 1 / (1 - params.test)
+    shares = {name: share * scale for name, share in shares.items()}
+    return {"train": 1 - sum(shares.values()), **shares}
+
+
+def assign_splits(rows: pd.DataFrame, params: Params) -> pd.Series:
+    """Return train, val or test for every row; official val and test sets stay what they are.
+
+    Groups go, the largest first and equal ones in a seeded order, to the split whose share of the group's classes
+    is furthest from its target, so every class ends within one group of it. The order of the rows has no say.
+    Raises InputError for a class with fewer groups than there are splits to fill.
+    """
+    fixed = rows["official_split"].where(rows["official_split"].isin(("val", "test")), "")
+    shares = fractions(set(fixed) - {""}, params)
+    needed = [name for name in SPLITS if shares[name] > 0]
+    free = rows[fixed == ""]
+    table = pd.crosstab(free["group_id"], free["label"])
+    _require_groups(table, needed)
+    order = sorted(
+        table.index, key=lambda group: (-table.loc[group].sum(), derive_seed(params.seed, group))
+    )
+    counts = table.loc[order].to_numpy()
+    chosen = _fill(counts, np.array([shares[name] for name in needed]))
+    placed = dict(zip(order, (needed[at] for at in chosen), strict=True))
+    return fixed.where(fixed != "", rows["group_id"].map(placed))
+
+
+def _require_groups(table: pd.DataFrame, needed: list[str]) -> None:
+    groups = (table > 0).sum()
+    small = groups[groups < len(needed)]
+    if len(small):
+        listing = ", ".join(f"{label!r} has {count}" for label, count in small.items())
+        raise InputError(
+            f"every class needs at least {len(needed)} different pictures, one each for {', '.join(needed)}: "
+            f"{listing} after cleaning (duplicates count once, see data/removed.csv); "
+            "add pictures, or leave the class out with download.exclude"
+        )
+
+
+def _fill(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for each group (a row of class counts) the number of its split."""
+    open_places = np.outer(counts.sum(axis=0), shares)
+    chosen = np.zeros(len(counts), np.int64)
+    for group, count in enumerate(counts):
+        chosen[group] = int(np.argmax(count @ open_places))
+        open_places[:, chosen[group]] -= count
+    for label in range(counts.shape[1]):
+        _give_every_split_one(counts, chosen, label, len(shares))
+    return chosen
+
+
+def _give_every_split_one(
+    counts: NDArray[np.int64], chosen: NDArray[np.int64], label: int, splits: int
+) -> None:
+    """Move the smallest groups of a class, in place, until each split has one of that class."""
+    members = np.flatnonzero(counts[:, label])
+    for split in range(splits):
+        if (chosen[members] == split).any():
+            continue
+        held = np.bincount(chosen[members], minlength=splits)
+        giver = int(np.argmax(held))
+        smallest = [group for group in members if chosen[group] == giver][-1]
+        chosen[smallest] = split
+
+
+def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.DataFrame:
+    """Return the pairs of images on two sides of the split that show the same: columns left, right, similarity.
+
+    The search is made anew in the pixels, so that it does not rest on the groups it is to check.
+    """
+    rows = rows.reset_index(drop=True)
+    pairs = find_duplicates(rows, params.leak_radius, params.leak_similarity)
+    pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
+    side, uri, group = (rows[name].to_numpy() for name in ("split", "uri", "group_id"))
+    left, right = pairs["left"].to_numpy(np.int64), pairs["right"].to_numpy(np.int64)
+    found = pd.DataFrame(
+        {"left": uri[left], "right": uri[right], "similarity": pairs["similarity"].to_numpy()}
+    )[side[left] != side[right]]
+    sides = pd.DataFrame({"group": group, "side": side, "uri": uri}).drop_duplicates(["group", "side"])
+    torn = sides[sides["group"].duplicated(keep=False)].groupby("group")["uri"]
+    divided = pd.DataFrame({"left": torn.first(), "right": torn.last(), "similarity": 1.0})
+    return pd.concat([found, divided], ignore_index=True)
+
+
+def refuse_leaks(leaks: pd.DataFrame) -> None:
+    """Raise InputError naming the first pair where there is any leak."""
+    if len(leaks):
+        worst = leaks.sort_values("similarity", ascending=False).iloc[0]
+        raise InputError(
+            f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, first "
+            f"{worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
+            "set clean.hash_radius and clean.group_similarity at least as strict as split.leak_radius and "
+            "split.leak_similarity, or declare the pair not_duplicate in overrides.csv"
+        )
+
+
+def main() -> None:
+    """Divide the images, look for leaks, and stop the pipeline on one."""
+    params = load_params(Params, "split")
+    if params.val + params.test >= 1:
+        raise InputError(
+            f"split.val + split.test must leave something for train, got {params.val} + {params.test}"
+        )
+    rows = read_table(Path("data/clean.parquet"), CLEAN)
+    rows = rows.assign(split=assign_splits(rows, params))
+    leaks = find_leaks(rows, read_overrides(), params)
+    refuse_leaks(leaks)
+    write_table(Path("data/split.parquet"), rows, SPLIT)
+    sizes = {name: int((rows["split"] == name).sum()) for name in SPLITS}
+    counts = pd.crosstab(rows["label"], rows["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    test = rows[rows["split"] == "test"]
+    write_metrics(
+        "split",
+        {
+            **sizes,
+            "leaks": len(leaks),
+            "smallest_train_class": int(counts["train"].min()),
+            "largest_train_class": int(counts["train"].max()),
+            "test_fingerprint": fingerprint(test["image_id"] + "/" + test["label"]),
+        },
+    )
+    write_plot("split", counts.reset_index().melt("label", var_name="split", value_name="images"))
+    summarise(
+        "split",
+        f"train {sizes['train']:,}, val {sizes['val']:,}, test {sizes['test']:,}; {len(leaks)} leaks",
+    )
+
+
+if __name__ == "__main__":
+    run_stage("split", main)

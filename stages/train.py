@@ -1,0 +1,150 @@
+"""Fits the chosen model on train, watches val, and keeps the weights of the best epoch.
+
+Reads:  data/dataset
+Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metrics/train_timing.json (no DVC output,
+        because a clock never gives equal bytes twice)
+"""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from stages.lib.classifier import CLASSIFIER, Classifier, save_classifier
+from stages.lib.dataset import class_names, class_numbers, load_split
+from stages.lib.errors import InputError, run_stage
+from stages.lib.feeding import ShuffledBatches
+from stages.lib.keras_runtime import keras, make_deterministic
+from stages.lib.metrics import METRICS, write_metrics, write_plot
+from stages.lib.models import MODELS
+from stages.lib.params import STRICT, load_params
+from stages.lib.progress import summarise
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Params:
+    """The train section of params.yaml."""
+
+    seed: int
+    model: str
+    width: Annotated[int, Field(ge=4)]
+    dropout: Rate
+    weight_decay: Rate
+    epochs: Count
+    batch_size: Count
+    learning_rate: Annotated[float, Field(gt=0)]
+    early_stopping_patience: Count
+    plateau_patience: Count
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)]
+    min_learning_rate: Annotated[float, Field(ge=0)]
+
+
+class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]
+    """Prints one line per epoch and stops on a loss that is no number."""
+
+    def __init__(self, epochs: int, images: int) -> None:
+        super().__init__()
+        self.epochs, self.images, self.rows = epochs, images, list[dict[str, float]]()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Start the epoch's clock."""
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep and print the epoch's figures."""
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(figures["loss"]):
+            raise InputError(
+                f"the loss turned {figures['loss']} in epoch {epoch + 1}; lower train.learning_rate "
+                f"({figures['learning_rate']:g})"
+            )
+        self.rows.append({"epoch": epoch + 1, **figures})
+        rate = self.images / (time.monotonic() - self.started)
+        print(
+            f"train: epoch {epoch + 1:>3} of {self.epochs}: loss {figures['loss']:.4f}, "
+            f"accuracy {figures['accuracy']:.4f}, val loss {figures['val_loss']:.4f}, "
+            f"val accuracy {figures['val_accuracy']:.4f}, {rate:,.0f} images/s with validation",
+            flush=True,
+        )
+
+
+def build_model(shape: tuple[int, int, int], num_classes: int, params: Params) -> keras.Model:
+    """Return the chosen model, compiled; raises InputError for a name that is no model."""
+    if params.model not in MODELS:
+        raise InputError(f"train.model must be one of {', '.join(MODELS)}, got {params.model!r}")
+    model = MODELS[params.model](shape, num_classes, params.width, params.dropout)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(params.learning_rate, weight_decay=params.weight_decay),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def fit(
+    model: keras.Model, train: ShuffledBatches, val: ShuffledBatches, params: Params
+) -> pd.DataFrame:
+    """Train until validation stops gaining and set the model to its best epoch; return the history."""
+    lines = EpochLines(params.epochs, len(train.pictures))
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        monitor="val_loss",
+        factor=params.plateau_factor,
+        patience=params.plateau_patience,
+        min_lr=params.min_learning_rate,
+    )
+    best = keras.callbacks.EarlyStopping(
+        monitor="val_loss", patience=params.early_stopping_patience, restore_best_weights=True
+    )
+    model.fit(train, validation_data=val, epochs=params.epochs, verbose=0, callbacks=[plateau, lines, best])
+    return pd.DataFrame(lines.rows)
+
+
+def main() -> None:
+    """Train on the arrays that augment made."""
+    params = load_params(Params, "train")
+    make_deterministic(params.seed)
+    pictures, index = load_split("train")
+    val_pictures, val_index = load_split("val")
+    names = class_names(index)
+    model = build_model(pictures.shape[1:], len(names), params)
+    batches = [
+        ShuffledBatches(x, class_numbers(rows, names), params.batch_size, params.seed)
+        for x, rows in ((pictures, index), (val_pictures, val_index))
+    ]
+    started = time.monotonic()
+    history = fit(model, *batches, params)
+    seconds = time.monotonic() - started
+    save_classifier(Classifier(model, names), CLASSIFIER)
+    best = history.loc[history["val_loss"].idxmin()]
+    metrics = {
+        "epochs": len(history),
+        "best_epoch": int(best["epoch"]),
+        "train_accuracy": best["accuracy"],
+        "val_accuracy": best["val_accuracy"],
+        "val_loss": best["val_loss"],
+        "parameters": model.count_params(),
+    }
+    write_metrics("train", metrics)
+    write_plot("history", history)
+    timing = {
+        "seconds": round(seconds, 1),
+        "images_per_second": round(len(history) * len(pictures) / seconds, 1),
+    }
+    (METRICS / "train_timing.json").write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n")
+    summarise(
+        "train",
+        f"{params.model} with {metrics['parameters']:,} parameters, best epoch {metrics['best_epoch']} of "
+        f"{metrics['epochs']}: val accuracy {best['val_accuracy']:.4f}; {seconds:,.0f} s",
+    )
+
+
+if __name__ == "__main__":
+    run_stage("train", main)

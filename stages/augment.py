@@ -1,7 +1,9 @@
-"""Decodes and resizes every image once, and balances train, and only train, with augmented children.
+"""Decodes and resizes every image once, and balances train, and only train, with augmented
+children.
 
 Reads:  data/split.parquet, data/raw
-Writes: data/dataset/{train,val,test}.npy, data/dataset/{index.parquet,preprocessing.json}, metrics/augment.json,
+Writes: data/dataset/{train,val,test}.npy, data/dataset/{index.parquet,preprocessing.json},
+        metrics/augment.json,
         metrics/plots/balance.csv
 """
 
@@ -56,10 +58,12 @@ def target_size(sizes: pd.Series, target: int | str) -> int:
 
 
 def plan_rows(split: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return the index: every image once, and in train as many children as its class is short of the target.
+    """Return the index: every image once, and in train as many children as its class is short of
+    the target.
 
-    Children are dealt out evenly: no parent has two more than another of its class. Which parents get one more is
-    drawn by the seed, as is, with `larger_classes: cap`, which images of a too large class are used.
+    Children are dealt out evenly: no parent has two more than another of its class. Which parents
+    get one more is drawn by the seed, as is, with `larger_classes: cap`, which images of a too
+    large class are used.
     """
     train = split[split["split"] == "train"]
     target = target_size(train["label"].value_counts(), params.target_per_class)
@@ -88,23 +92,32 @@ def _children(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 
 def group_by_file(index: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
-    """Return one job per file, in the order of its rows: uri and the seeds of its rows, 0 for the image itself."""
+    """Return one job per file, in the order of its rows: uri and the seeds of its rows, 0 for the
+    image itself.
+    """
     jobs = index.groupby(["split", "uri"], sort=False)["augment_seed"]
-    return [(str(uri), tuple(map(int, seeds))) for (_, uri), seeds in jobs]  # type: ignore[misc]
+    return [(str(uri), tuple(map(int, seeds))) for (_, uri), seeds in jobs]
 
 
 def make_rows(
     job: tuple[str, tuple[int, ...]], how: Preprocessing, transforms: str
 ) -> NDArray[np.uint8]:
-    """Return one file's picture and its children: (rows, height, width, 3). transforms: the policy as JSON."""
+    """Return one file's picture and its children: (rows, height, width, 3). transforms: the policy
+    as JSON.
+    """
     uri, seeds = job
     picture = prepare_picture(Path(uri).read_bytes(), how)
     return np.stack(
-        [augment_picture(policy_from_json(transforms), picture, seed) if seed else picture for seed in seeds]
+        [
+            augment_picture(policy_from_json(transforms), picture, seed) if seed else picture
+            for seed in seeds
+        ]
     )
 
 
-def write_arrays(index: pd.DataFrame, rows: Iterable[NDArray[np.uint8]], how: Preprocessing) -> None:
+def write_arrays(
+    index: pd.DataFrame, rows: Iterable[NDArray[np.uint8]], how: Preprocessing
+) -> None:
     """Write the pictures of each split, in the order of the index, into memory-mapped arrays."""
     sizes = index["split"].value_counts()
     require_space(DATASET.parent, len(index) * how.height * how.width * 3)
@@ -131,7 +144,9 @@ def balance_table(index: pd.DataFrame) -> pd.DataFrame:
     """Return what train holds per class: columns label, originals, children."""
     train = index[index["split"] == "train"]
     kinds = np.where(train["parent_id"] == "", "originals", "children")
-    counts = pd.crosstab(train["label"], kinds).reindex(columns=["originals", "children"], fill_value=0)
+    counts = pd.crosstab(train["label"], kinds).reindex(
+        columns=["originals", "children"], fill_value=0
+    )
     return counts.reset_index()
 
 
@@ -164,7 +179,8 @@ def main() -> None:
     write_plot("balance", balance)
     summarise(
         "augment",
-        f"train {sizes['train']:,} ({children:,} of them augmented, {totals.iloc[0]:,} to {totals.iloc[-1]:,} a class), "
+        f"train {sizes['train']:,} ({children:,} of them augmented, {totals.iloc[0]:,} to "
+        f"{totals.iloc[-1]:,} a class), "
         f"val {sizes['val']:,}, test {sizes['test']:,} at {params.width}×{params.height}",
     )
 

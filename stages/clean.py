@@ -1,7 +1,9 @@
-"""Decides from the scan's table what stays, without opening an image, and ties what shows the same scene together.
+"""Decides from the scan's table what stays, without opening an image, and ties what shows the same
+scene together.
 
 Reads:  data/scan.parquet, data/raw_truth.csv, overrides.csv
-Writes: data/clean.parquet, data/removed.csv, metrics/clean.json, metrics/plots/classes.csv, metrics/plots/removed.csv
+Writes: data/clean.parquet, data/removed.csv, metrics/clean.json, metrics/plots/classes.csv,
+        metrics/plots/removed.csv
 """
 
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -50,12 +53,15 @@ class Params:
 
 
 def relabel(scan: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
-    """Return the rows with the labels that a person corrected; raises InputError for a label that no class has."""
+    """Return the rows with the labels that a person corrected; raises InputError for a label that
+    no class has.
+    """
     known = set(scan["label"])
     for label in overrides.relabel.values():
         if label not in known:
             raise InputError(
-                f"overrides.csv: relabel to {label!r}, which is no class; the classes are {', '.join(sorted(known))}"
+                f"overrides.csv: relabel to {label!r}, which is no class; the classes are "
+                f"{', '.join(sorted(known))}"
             )
     labels = [
         overrides.relabel.get(image_id, label)
@@ -74,13 +80,18 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
         elif row.verdict in ("corrupt", "unsupported"):
             reason, rule = str(row.reason), f"scan: {row.verdict}"
         elif row.verdict == "suspect" and row.reason not in params.keep_suspect and not wanted:
-            reason, rule = str(row.reason), f"scan: suspect, not in clean.keep_suspect {params.keep_suspect}"
-        elif min(row.width, row.height) < params.min_side and not wanted:  # type: ignore[type-var]
+            reason, rule = (
+                str(row.reason),
+                f"scan: suspect, not in clean.keep_suspect {params.keep_suspect}",
+            )
+        elif min(row.width, row.height) < params.min_side and not wanted:
             reason, rule = "too_small", f"clean.min_side = {params.min_side}"
         else:
             continue
         removals.append(
-            Removal(str(row.uri), str(row.image_id), str(row.label), "remove", reason, "", np.nan, rule)
+            Removal(
+                str(row.uri), str(row.image_id), str(row.label), "remove", reason, "", np.nan, rule
+            )
         )
     return removals
 
@@ -88,7 +99,9 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
 def decide(
     scan: pd.DataFrame, overrides: Overrides, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that stay, with their group_id, and the table of removals; together they are all rows."""
+    """Return the rows that stay, with their group_id, and the table of removals; together they are
+    all rows.
+    """
     rows = relabel(scan, overrides)
     removals = find_unusable(rows, overrides, params)
     unusable = {removal.uri for removal in removals}
@@ -107,14 +120,23 @@ def decide(
         row = rows.iloc[at]
         text = "a group is never divided, an official test set stays whole"
         gone[at] = Removal(
-            row["uri"], row["image_id"], row["label"], "remove", "beside_official_set", "", np.nan, text
+            row["uri"],
+            row["image_id"],
+            row["label"],
+            "remove",
+            "beside_official_set",
+            "",
+            np.nan,
+            text,
         )
     group_id = rows["image_id"].groupby(groups).transform("min").str[:16]
     kept = rows.assign(group_id=group_id).drop(index=list(gone)).reset_index(drop=True)
     return kept, removed_table([*removals, *gone.values()])
 
 
-def _groups(rows: pd.DataFrame, pairs: pd.DataFrame) -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
+def _groups(
+    rows: pd.DataFrame, pairs: pd.DataFrame
+) -> NDArray[np.int32]:
     """Number the groups: verified duplicates and frames of one clip belong together."""
     clips = rows.loc[rows["clip"] != "", ["label", "clip"]]
     first = clips.groupby(["label", "clip"])["clip"].transform(lambda clip: clip.index[0])
@@ -140,7 +162,9 @@ def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
     return {
         "kept": len(kept),
         "removed": len(removed),
-        "corrupt": int((reasons.isin(REASONS) & ~removed["rule"].str.endswith("unsupported")).sum()),
+        "corrupt": int(
+            (reasons.isin(REASONS) & ~removed["rule"].str.endswith("unsupported")).sum()
+        ),
         "unsupported": int(removed["rule"].str.endswith("unsupported").sum()),
         "exact_duplicates": int((reasons == "exact_duplicate").sum()),
         "near_duplicates": int((reasons == "near_duplicate").sum()),
@@ -150,7 +174,8 @@ def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
 
 
 def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
-    """Return how many of the planted faults were found, and how many sound pictures went by mistake.
+    """Return how many of the planted faults were found, and how many sound pictures went by
+    mistake.
 
     Empty where nothing was planted, as in any data but the demo.
     """
@@ -178,7 +203,10 @@ def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int
 def class_counts(scan: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     """Return files and kept images per class: columns label, files, kept."""
     files = scan["label"].value_counts().sort_index()
-    counts = {"files": files, "kept": kept["label"].value_counts().reindex(files.index, fill_value=0)}
+    counts = {
+        "files": files,
+        "kept": kept["label"].value_counts().reindex(files.index, fill_value=0),
+    }
     return pd.DataFrame(counts).rename_axis("label").reset_index()
 
 

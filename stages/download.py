@@ -1,4 +1,5 @@
-"""Brings the pictures in: copies, unpacks, fetches or draws them, and lists every file with its label.
+"""Brings the pictures in: copies, unpacks, fetches or draws them, and lists every file with its
+label.
 
 Reads:  the source that params.yaml names
 Writes: data/raw, data/files.parquet, data/raw_truth.csv, metrics/download.json
@@ -53,23 +54,32 @@ def check_source(params: Params) -> None:
         raise InputError(f"download.clip_pattern is no regular expression: {error}") from error
     if params.clip_pattern and groups != 1:
         raise InputError(
-            f"download.clip_pattern must have one group, which names the clip, got {params.clip_pattern!r}"
+            "download.clip_pattern must have one group, which names the clip, got "
+            f"{params.clip_pattern!r}"
         )
     for folder, label in params.class_names.items():
         if not label or "/" in label:
-            raise InputError(f"download.class_names: a label must be a folder name, got {label!r} for {folder!r}")
+            raise InputError(
+                f"download.class_names: a label must be a folder name, got {label!r} for {folder!r}"
+            )
     if params.source == DEMO or sources.is_url(params.source):
         return
     if not Path(params.source).exists():
         raise InputError(
-            f"download.source {params.source!r} does not exist; name a folder, an archive, a URL or {DEMO!r}"
+            f"download.source {params.source!r} does not exist; name a folder, an archive, a URL "
+            f"or {DEMO!r}"
         )
     if params.watch != params.source:
-        print(f"download: warning: download.watch is not {params.source!r}, so DVC will not see it change")
+        print(
+            f"download: warning: download.watch is not {params.source!r}, so DVC will not see it "
+            "change"
+        )
 
 
 def bring_in(params: Params, parallel: ParallelParams) -> tuple[Path, pd.DataFrame, str]:
-    """Put the source's files at hand below a folder; return that folder, the truth of a demo, a fingerprint."""
+    """Put the source's files at hand below a folder; return that folder, the truth of a demo, a
+    fingerprint.
+    """
     if params.source == DEMO:
         plan = demo.plan_demo(params.demo_seed, params.demo_share)
         PARTIAL.mkdir(parents=True)
@@ -81,7 +91,9 @@ def bring_in(params: Params, parallel: ParallelParams) -> tuple[Path, pd.DataFra
     truth = pd.DataFrame(columns=list(RAW_TRUTH.columns), dtype="str")
     if source.is_dir():
         if params.sha256:
-            raise InputError("download.sha256 is the checksum of an archive; leave it empty for a folder")
+            raise InputError(
+                "download.sha256 is the checksum of an archive; leave it empty for a folder"
+            )
         return source, truth, ""
     PARTIAL.mkdir(parents=True)
     if sources.is_url(params.source):
@@ -98,7 +110,9 @@ def bring_in(params: Params, parallel: ParallelParams) -> tuple[Path, pd.DataFra
 
 
 def list_files(files: Sequence[SourceFile], clip_pattern: str) -> pd.DataFrame:
-    """Return the files table: uri, label, official split and, where a pattern names one, the clip."""
+    """Return the files table: uri, label, official split and, where a pattern names one, the
+    clip.
+    """
     clip = re.compile(clip_pattern) if clip_pattern else None
     rows = []
     for file in files:
@@ -112,7 +126,9 @@ def _uri(file: SourceFile) -> str:
 
 
 def place_files(files: Sequence[SourceFile], folder: Path) -> None:
-    """Copy (from a person's folder) or move (from our own unpacking) every file into data/raw, complete or not at all."""
+    """Copy (from a person's folder) or move (from our own unpacking) every file into data/raw,
+    complete or not at all.
+    """
     ours = PARTIAL in (folder, *folder.parents)
     if not ours:
         sizes = (file.path.stat().st_size for file in files if file.path.exists())
@@ -124,7 +140,8 @@ def place_files(files: Sequence[SourceFile], folder: Path) -> None:
         if ours:
             file.path.rename(target)
         else:
-            # A file that may not be read, or a link to nothing, becomes a row that scan calls unreadable.
+            # A file that may not be read, or a link to nothing, becomes a row that scan calls
+            # unreadable.
             with contextlib.suppress(PermissionError, FileNotFoundError):
                 shutil.copyfile(file.path, target)
     if RAW.exists():

@@ -1,7 +1,8 @@
 """Takes the test figure: the only stage that reads the test set, and it reads it once.
 
 Reads:  models/classifier, data/dataset
-Writes: data/predictions.parquet, metrics/evaluate.json, metrics/plots/per_class.csv, metrics/plots/confusion.csv
+Writes: data/predictions.parquet, metrics/evaluate.json, metrics/plots/per_class.csv,
+        metrics/plots/confusion.csv
 """
 
 from pathlib import Path
@@ -44,7 +45,9 @@ def interval(correct: int, n: int, confidence: float) -> tuple[float, float]:
 def predictions_table(
     index: pd.DataFrame, probabilities: NDArray[np.float32], names: list[str]
 ) -> pd.DataFrame:
-    """Return one row per test image: label, predicted class, confidence, loss −log p(label), all probabilities."""
+    """Return one row per test image: label, predicted class, confidence, loss −log p(label), all
+    probabilities.
+    """
     truth = class_numbers(index, names)
     best = probabilities.argmax(axis=1)
     rows = np.arange(len(index))
@@ -58,18 +61,16 @@ def predictions_table(
     )
 
 
-def per_class_table(
-    predictions: pd.DataFrame, names: list[str], confidence: float
-) -> pd.DataFrame:
-    """Return n, correct, precision, recall with its interval, and F1 of every class that the test set has."""
+def per_class_table(predictions: pd.DataFrame, names: list[str], confidence: float) -> pd.DataFrame:
+    """Return n, correct, precision, recall with its interval, and F1 of every class that the test
+    set has.
+    """
     present = [name for name in names if (predictions["label"] == name).any()]
     precision, recall, f1, counts = precision_recall_fscore_support(
         predictions["label"], predictions["predicted"], labels=present, zero_division=0.0
     )
     correct = predictions.groupby("label")["correct"].sum().reindex(present)
-    intervals = [
-        interval(int(k), int(n), confidence) for k, n in zip(correct, counts, strict=True)
-    ]
+    intervals = [interval(int(k), int(n), confidence) for k, n in zip(correct, counts, strict=True)]
     return pd.DataFrame(
         {
             "label": present,
@@ -117,11 +118,14 @@ def main() -> None:
     write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
     write_metrics("evaluate", figures)
     write_plot("per_class", per_class)
-    write_plot("confusion", predictions[["label", "predicted"]].set_axis(["actual", "predicted"], axis=1))
+    write_plot(
+        "confusion", predictions[["label", "predicted"]].set_axis(["actual", "predicted"], axis=1)
+    )
     summarise(
         "evaluate",
         f"test accuracy {figures['accuracy']:.2%} ({figures['correct']:,} of {figures['n']:,}; "
-        f"{params.confidence:.0%} interval {figures['accuracy_low']:.2%} to {figures['accuracy_high']:.2%}), "
+        f"{params.confidence:.0%} interval {figures['accuracy_low']:.2%} to "
+        f"{figures['accuracy_high']:.2%}), "
         f"macro F1 {figures['macro_f1']:.4f}",
     )
 

@@ -1,4 +1,5 @@
-"""Exports the classifier to ONNX with everything needed to use it, and checks that it answers as Keras does.
+"""Exports the classifier to ONNX with everything needed to use it, and checks that it answers as
+Keras does.
 
 Reads:  models/classifier, data/dataset (val, never test)
 Writes: models/exported, metrics/export.json
@@ -41,7 +42,8 @@ def class_info(class_names: list[str], descriptions: dict[str, str]) -> dict[str
     for label in descriptions:
         if label not in class_names:
             raise InputError(
-                f"export.descriptions: {label!r} is no class; the classes are {', '.join(class_names)}"
+                f"export.descriptions: {label!r} is no class; the classes are "
+                f"{', '.join(class_names)}"
             )
     return {name: {"name": name, "description": descriptions.get(name, "")} for name in class_names}
 
@@ -52,7 +54,9 @@ def write_exported(classifier: Classifier, info: dict[str, dict[str, Any]], fold
     folder.mkdir(parents=True)
     signature = keras.InputSpec(shape=classifier.model.input_shape, dtype="float32", name=INPUT)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the converter asks numpy for names it no longer has
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # the converter asks numpy for names it no longer has
         classifier.model.export(
             folder / "model.onnx", format="onnx", input_signature=[signature], verbose=False
         )
@@ -63,9 +67,7 @@ def write_exported(classifier: Classifier, info: dict[str, dict[str, Any]], fold
     shutil.copyfile(DATASET / PREPROCESSING, folder / PREPROCESSING)
 
 
-def compare(
-    left: NDArray[np.float32], right: NDArray[np.float32]
-) -> dict[str, float]:
+def compare(left: NDArray[np.float32], right: NDArray[np.float32]) -> dict[str, float]:
     """Return how far two sets of probabilities (images, classes) lie apart."""
     return {
         "max_probability_difference": float(np.abs(left - right).max()),
@@ -86,14 +88,17 @@ def main() -> None:
     )
     if parity["max_probability_difference"] > params.max_difference:
         raise InputError(
-            f"the exported model differs from Keras by {parity['max_probability_difference']:.2e} in a probability, "
-            f"allowed is export.max_difference = {params.max_difference:g}; raise it only if you know why"
+            f"the exported model differs from Keras by {parity['max_probability_difference']:.2e} "
+            "in a probability, "
+            f"allowed is export.max_difference = {params.max_difference:g}; raise it only if you "
+            "know why"
         )
     size = (EXPORTED / "model.onnx").stat().st_size
     write_metrics("export", {**parity, "bytes": size, "images_compared": len(pictures)})
     summarise(
         "export",
-        f"ONNX of {size / 1e6:.1f} MB, at most {parity['max_probability_difference']:.1e} from Keras on "
+        f"ONNX of {size / 1e6:.1f} MB, at most {parity['max_probability_difference']:.1e} from "
+        "Keras on "
         f"{len(pictures):,} images",
     )
 

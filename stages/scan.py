@@ -33,8 +33,11 @@ class Params:
 
 
 def scan_file(uri: str, max_pixels: int) -> dict[str, Any]:
-    """Return one row of measures; a file that cannot be read is a row too, with verdict and reason."""
-    # The budget of pixels is ours, checked before any decoding; Pillow's own would only be a second opinion.
+    """Return one row of measures; a file that cannot be read is a row too, with verdict and
+    reason.
+    """
+    # The budget of pixels is ours, checked before any decoding; Pillow's own would only be a second
+    # opinion.
     Image.MAX_IMAGE_PIXELS = None
     try:
         data = Path(uri).read_bytes()
@@ -74,7 +77,9 @@ def _measures(found: Inspection) -> dict[str, Any]:
 def scan_metrics(scan: pd.DataFrame) -> Mapping[str, float]:
     """Return counts per verdict and of wrong extensions."""
     verdicts = scan["verdict"].value_counts()
-    counts = {name: int(verdicts.get(name, 0)) for name in ("ok", "suspect", "corrupt", "unsupported")}
+    counts = {
+        name: int(verdicts.get(name, 0)) for name in ("ok", "suspect", "corrupt", "unsupported")
+    }
     return {
         **counts,
         "files": len(scan),

@@ -1,4 +1,5 @@
-"""Divides the images into train, val and test: stratified by class, never through a group, and proves it.
+"""Divides the images into train, val and test: stratified by class, never through a group, and
+proves it.
 
 Reads:  data/clean.parquet, overrides.csv
 Writes: data/split.parquet, metrics/split.json, metrics/plots/split.csv
@@ -51,8 +52,9 @@ def fractions(official: set[str], params: Params) -> dict[str, float]:
 def assign_splits(rows: pd.DataFrame, params: Params) -> pd.Series:
     """Return train, val or test for every row; official val and test sets stay what they are.
 
-    Groups go, the largest first and equal ones in a seeded order, to the split whose share of the group's classes
-    is furthest from its target, so every class ends within one group of it. The order of the rows has no say.
+    Groups go, the largest first and equal ones in a seeded order, to the split whose share of the
+    group's classes is furthest from its target, so every class ends within one group of it. The
+    order of the rows has no say.
     Raises InputError for a class with fewer groups than there are splits to fill.
     """
     fixed = rows["official_split"].where(rows["official_split"].isin(("val", "test")), "")
@@ -76,7 +78,8 @@ def _require_groups(table: pd.DataFrame, needed: list[str]) -> None:
     if len(small):
         listing = ", ".join(f"{label!r} has {count}" for label, count in small.items())
         raise InputError(
-            f"every class needs at least {len(needed)} different pictures, one each for {', '.join(needed)}: "
+            f"every class needs at least {len(needed)} different pictures, one each for "
+            f"{', '.join(needed)}: "
             f"{listing} after cleaning (duplicates count once, see data/removed.csv); "
             "add pictures, or leave the class out with download.exclude"
         )
@@ -109,7 +112,8 @@ def _give_every_split_one(
 
 
 def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.DataFrame:
-    """Return the pairs of images on two sides of the split that show the same: columns left, right, similarity.
+    """Return the pairs of images on two sides of the split that show the same: columns left, right,
+    similarity.
 
     The search is made anew in the pixels, so that it does not rest on the groups it is to check.
     """
@@ -121,7 +125,9 @@ def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.D
     found = pd.DataFrame(
         {"left": uri[left], "right": uri[right], "similarity": pairs["similarity"].to_numpy()}
     )[side[left] != side[right]]
-    sides = pd.DataFrame({"group": group, "side": side, "uri": uri}).drop_duplicates(["group", "side"])
+    sides = pd.DataFrame({"group": group, "side": side, "uri": uri}).drop_duplicates(
+        ["group", "side"]
+    )
     torn = sides[sides["group"].duplicated(keep=False)].groupby("group")["uri"]
     divided = pd.DataFrame({"left": torn.first(), "right": torn.last(), "similarity": 1.0})
     return pd.concat([found, divided], ignore_index=True)
@@ -132,9 +138,11 @@ def refuse_leaks(leaks: pd.DataFrame) -> None:
     if len(leaks):
         worst = leaks.sort_values("similarity", ascending=False).iloc[0]
         raise InputError(
-            f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, first "
+            f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, "
+            "first "
             f"{worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
-            "set clean.hash_radius and clean.group_similarity at least as strict as split.leak_radius and "
+            "set clean.hash_radius and clean.group_similarity at least as strict as "
+            "split.leak_radius and "
             "split.leak_similarity, or declare the pair not_duplicate in overrides.csv"
         )
 
@@ -144,7 +152,8 @@ def main() -> None:
     params = load_params(Params, "split")
     if params.val + params.test >= 1:
         raise InputError(
-            f"split.val + split.test must leave something for train, got {params.val} + {params.test}"
+            f"split.val + split.test must leave something for train, got {params.val} + "
+            f"{params.test}"
         )
     rows = read_table(Path("data/clean.parquet"), CLEAN)
     rows = rows.assign(split=assign_splits(rows, params))
@@ -167,7 +176,8 @@ def main() -> None:
     write_plot("split", counts.reset_index().melt("label", var_name="split", value_name="images"))
     summarise(
         "split",
-        f"train {sizes['train']:,}, val {sizes['val']:,}, test {sizes['test']:,}; {len(leaks)} leaks",
+        f"train {sizes['train']:,}, val {sizes['val']:,}, test {sizes['test']:,}; {len(leaks)} "
+        "leaks",
     )
 
 

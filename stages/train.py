@@ -1,14 +1,14 @@
 """Fits the chosen model on train, watches val, and keeps the weights of the best epoch.
 
 Reads:  data/dataset
-Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metrics/train_timing.json (no DVC output,
+Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metrics/train_timing.json
+        (no DVC output,
         because a clock never gives equal bytes twice)
 """
 
 import json
 import math
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
@@ -63,7 +63,8 @@ class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(figures["loss"]):
             raise InputError(
-                f"the loss turned {figures['loss']} in epoch {epoch + 1}; lower train.learning_rate "
+                f"the loss turned {figures['loss']} in epoch {epoch + 1}; lower "
+                "train.learning_rate "
                 f"({figures['learning_rate']:g})"
             )
         self.rows.append({"epoch": epoch + 1, **figures})
@@ -92,7 +93,9 @@ def build_model(shape: tuple[int, int, int], num_classes: int, params: Params) -
 def fit(
     model: keras.Model, train: ShuffledBatches, val: ShuffledBatches, params: Params
 ) -> pd.DataFrame:
-    """Train until validation stops gaining and set the model to its best epoch; return the history."""
+    """Train until validation stops gaining and set the model to its best epoch; return the
+    history.
+    """
     lines = EpochLines(params.epochs, len(train.pictures))
     plateau = keras.callbacks.ReduceLROnPlateau(
         monitor="val_loss",
@@ -103,7 +106,13 @@ def fit(
     best = keras.callbacks.EarlyStopping(
         monitor="val_loss", patience=params.early_stopping_patience, restore_best_weights=True
     )
-    model.fit(train, validation_data=val, epochs=params.epochs, verbose=0, callbacks=[plateau, lines, best])
+    model.fit(
+        train,
+        validation_data=val,
+        epochs=params.epochs,
+        verbose=0,
+        callbacks=[plateau, lines, best],
+    )
     return pd.DataFrame(lines.rows)
 
 
@@ -115,12 +124,12 @@ def main() -> None:
     val_pictures, val_index = load_split("val")
     names = class_names(index)
     model = build_model(pictures.shape[1:], len(names), params)
-    batches = [
+    train, val = (
         ShuffledBatches(x, class_numbers(rows, names), params.batch_size, params.seed)
         for x, rows in ((pictures, index), (val_pictures, val_index))
-    ]
+    )
     started = time.monotonic()
-    history = fit(model, *batches, params)
+    history = fit(model, train, val, params)
     seconds = time.monotonic() - started
     save_classifier(Classifier(model, names), CLASSIFIER)
     best = history.loc[history["val_loss"].idxmin()]
@@ -141,7 +150,8 @@ def main() -> None:
     (METRICS / "train_timing.json").write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n")
     summarise(
         "train",
-        f"{params.model} with {metrics['parameters']:,} parameters, best epoch {metrics['best_epoch']} of "
+        f"{params.model} with {metrics['parameters']:,} parameters, best epoch "
+        f"{metrics['best_epoch']} of "
         f"{metrics['epochs']}: val accuracy {best['val_accuracy']:.4f}; {seconds:,.0f} s",
     )
 

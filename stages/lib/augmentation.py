@@ -1,4 +1,6 @@
-"""Builds and applies augmentation policies written in params (the one place where albumentations enters)."""
+"""Builds and applies augmentation policies written in params (the one place where albumentations
+enters).
+"""
 
 import json
 import os
@@ -17,7 +19,8 @@ Policy = list[dict[str, Any]]
 
 
 def build_policy(policy: Policy) -> albumentations.Compose:
-    """Return the transforms of a policy: a list like `{name: HorizontalFlip, p: 0.5}`, applied in order.
+    """Return the transforms of a policy: a list like `{name: HorizontalFlip, p: 0.5}`, applied in
+    order.
 
     Every key but `name` is an argument of the albumentations class of that name.
     Raises InputError naming the entry for an unknown name or argument.
@@ -27,8 +30,12 @@ def build_policy(policy: Policy) -> albumentations.Compose:
         arguments = {key: value for key, value in entry.items() if key != "name"}
         where = f"augment.transforms, entry {number}"
         transform = getattr(albumentations, str(entry.get("name")), None)
-        if not (isinstance(transform, type) and issubclass(transform, albumentations.BasicTransform)):
-            raise InputError(f"{where}: name must be an albumentations transform, got {entry.get('name')!r}")
+        if not (
+            isinstance(transform, type) and issubclass(transform, albumentations.BasicTransform)
+        ):
+            raise InputError(
+                f"{where}: name must be an albumentations transform, got {entry.get('name')!r}"
+            )
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # unknown arguments are only warned of
             try:

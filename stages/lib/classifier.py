@@ -1,4 +1,6 @@
-"""A trained classifier as files: architecture, weights, labels and environment, whose bytes carry no date."""
+"""A trained classifier as files: architecture, weights, labels and environment, whose bytes carry
+no date.
+"""
 
 import io
 import json
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from stages.lib.errors import InputError
 from stages.lib.keras_runtime import describe_environment, keras
+from stages.lib.models.layers import FusedBatchNormalization
 from stages.lib.progress import track
 
 CLASSIFIER = Path("models/classifier")
@@ -38,7 +41,7 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
     for name, text in texts.items():
         (folder / name).write_text(text + "\n", encoding="utf-8")
     # A compiled model would save its optimiser's state along with the weights.
-    bare = keras.models.model_from_json(json.dumps(config))
+    bare = _build(json.dumps(config))
     bare.set_weights(classifier.model.get_weights())
     bare.save_weights(folder / "model.weights.h5")
 
@@ -50,9 +53,14 @@ def load_classifier(folder: Path = CLASSIFIER) -> Classifier:
         class_names = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: run `dvc repro`, which makes it") from error
-    model = keras.models.model_from_json(config)
+    model = _build(config)
     model.load_weights(folder / "model.weights.h5")
     return Classifier(model, class_names)
+
+
+def _build(config: str) -> keras.Model:
+    own_layers = {"FusedBatchNormalization": FusedBatchNormalization}
+    return keras.models.model_from_json(config, custom_objects=own_layers)
 
 
 def predict(

@@ -1,4 +1,6 @@
-"""The arrays that models learn from: one memory-mapped file per split, one index row per array row."""
+"""The arrays that models learn from: one memory-mapped file per split, one index row per array
+row.
+"""
 
 import json
 from dataclasses import asdict
@@ -32,7 +34,9 @@ def load_split(split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     try:
         pictures = np.load(array_file(split), mmap_mode="r")
     except (FileNotFoundError, ValueError) as error:
-        raise InputError(f"{array_file(split)} cannot be read ({error}); run `dvc repro -f augment`") from error
+        raise InputError(
+            f"{array_file(split)} cannot be read ({error}); run `dvc repro -f augment`"
+        ) from error
     if len(pictures) != len(index) or pictures.dtype != np.uint8 or pictures.ndim != 4:
         raise InputError(
             f"{array_file(split)} must hold {len(index)} pictures of uint8 as {INDEX_FILE} says, "
@@ -58,9 +62,13 @@ def class_names(index: pd.DataFrame) -> list[str]:
 
 
 def class_numbers(index: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
-    """Return each row's class as its position in `names`; raises InputError for a label that is not there."""
+    """Return each row's class as its position in `names`; raises InputError for a label that is not
+    there.
+    """
     unknown = sorted(set(index["label"]) - set(names))
     if unknown:
-        raise InputError(f"label {unknown[0]!r} is unknown to the model, which knows {', '.join(names)}")
+        raise InputError(
+            f"label {unknown[0]!r} is unknown to the model, which knows {', '.join(names)}"
+        )
     position = {name: number for number, name in enumerate(names)}
-    return index["label"].map(position).to_numpy(np.int64)
+    return np.array([position[label] for label in index["label"]], np.int64)

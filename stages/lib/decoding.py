@@ -1,10 +1,13 @@
-"""Decides from a file's bytes whether they are a whole picture: true type, header, strict full decode."""
+"""Decides from a file's bytes whether they are a whole picture: true type, header, strict full
+decode.
+"""
 
 import io
 import struct
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps
 
@@ -36,8 +39,9 @@ SUFFIXES = {
 }
 READABLE = tuple(SUFFIXES)
 
-# JPEG markers that start a frame: 0xC0-0xCF but for DHT, JPG and DAC. Baseline, extended and progressive
-# are what the strict decoder handles; a lossless frame (SOF3) can crash it, so the marker decides first.
+# JPEG markers that start a frame: 0xC0-0xCF but for DHT, JPG and DAC. Baseline, extended and
+# progressive are what the strict decoder handles; a lossless frame (SOF3) can crash it, so the
+# marker decides first.
 FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 STRICT_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -61,9 +65,10 @@ REASONS = (
 class Inspection:
     """What the bytes of one file are worth.
 
-    verdict: ok | suspect (readable, but not without damage) | corrupt | unsupported; reason: one of REASONS or "".
-    width, height: pixels after the EXIF turn, 0 where the header cannot be read. mode: as Pillow names it.
-    grey: the upright picture with its shorter side at most WORK_SIDE; None where there is no picture.
+    verdict: ok | suspect (readable, but not without damage) | corrupt | unsupported; reason: one of
+    REASONS or "". width, height: pixels after the EXIF turn, 0 where the header cannot be read.
+    mode: as Pillow names it. grey: the upright picture with its shorter side at most WORK_SIDE;
+    None where there is no picture.
     """
 
     verdict: str
@@ -78,7 +83,8 @@ class Inspection:
 def inspect_bytes(data: bytes, suffix: str, max_pixels: int) -> Inspection:
     """Return the verdict on one file; never raises for bad bytes.
 
-    suffix: the file name's ending, as `.jpg`. max_pixels: a header that promises more is refused before decoding.
+    suffix: the file name's ending, as `.jpg`. max_pixels: a header that promises more is refused
+    before decoding.
     """
     if not data:
         return Inspection("corrupt", "empty", "")
@@ -91,7 +97,9 @@ def inspect_bytes(data: bytes, suffix: str, max_pixels: int) -> Inspection:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
             found = (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
-    except Exception as error:  # decoders raise anything on bad bytes; this is the one place that guards them
+    except (
+        Exception
+    ) as error:  # decoders raise anything on bad bytes; this is the one place that guards them
         return Inspection("corrupt", _damage(data, kind, error), kind)
     if found.verdict == "ok" and suffix.lower() not in SUFFIXES[kind]:
         return Inspection(**{**vars(found), "reason": "wrong_extension"})
@@ -107,7 +115,9 @@ def true_format(data: bytes) -> str:
 
 
 def frame_marker(data: bytes) -> int:
-    """Return the second byte of a JPEG's start-of-frame marker; raises ValueError where there is none."""
+    """Return the second byte of a JPEG's start-of-frame marker; raises ValueError where there is
+    none.
+    """
     position = 2
     while position + 4 <= len(data):
         if data[position] != 0xFF:
@@ -144,14 +154,17 @@ def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
 def _strict_verdict(data: bytes) -> tuple[str, str]:
     """Tell damage that other decoders paint over: libjpeg-turbo's warnings count as errors here."""
     try:
-        # Smallest scale: every bit of the entropy-coded data is still parsed, so the verdict is the same.
+        # Smallest scale: every bit of the entropy-coded data is still parsed, so the verdict is the
+        # same.
         simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1, strict=True)
         return "ok", ""
     except ValueError as error:
         strict_error = error
     if not data.rstrip(b"\x00\n").endswith(END_OF_IMAGE):
         try:
-            simplejpeg.decode_jpeg(data + END_OF_IMAGE, colorspace="GRAY", min_height=1, min_width=1)
+            simplejpeg.decode_jpeg(
+                data + END_OF_IMAGE, colorspace="GRAY", min_height=1, min_width=1
+            )
             return "suspect", "missing_eoi"
         except ValueError:
             pass
@@ -169,7 +182,7 @@ def _decode_grey(data: bytes, mode: str) -> Picture:
     grey = simplejpeg.decode_jpeg(
         data, colorspace="GRAY", min_height=WORK_SIDE, min_width=WORK_SIDE, strict=False
     )
-    return grey[:, :, 0]
+    return np.asarray(grey[:, :, 0], np.uint8)
 
 
 def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:

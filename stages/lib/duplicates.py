@@ -18,7 +18,8 @@ PAIR_COLUMNS = ("left", "right", "distance", "mirrored", "similarity")
 
 
 def hamming_pairs(queries: Hashes, hashes: Hashes, radius: int) -> NDArray[np.int64]:
-    """Return every (i, j) with i < j whose hashes `queries[i]` and `hashes[j]` differ in at most `radius` bits.
+    """Return every (i, j) with i < j whose hashes `queries[i]` and `hashes[j]` differ in at most
+    `radius` bits.
 
     Exact: all pairs are compared, none is missed. Shape (pairs, 2), sorted.
     """
@@ -32,9 +33,7 @@ def _blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(start + rows, count))
 
 
-def _block_pairs(
-    queries: Hashes, hashes: Hashes, radius: int, block: slice
-) -> NDArray[np.int64]:
+def _block_pairs(queries: Hashes, hashes: Hashes, radius: int, block: slice) -> NDArray[np.int64]:
     differing = np.bitwise_count(queries[block, None] ^ hashes[None, block.start :])
     left, right = np.nonzero(differing <= radius)
     upper = left < right
@@ -42,9 +41,11 @@ def _block_pairs(
 
 
 def propose_pairs(rows: pd.DataFrame, radius: int) -> pd.DataFrame:
-    """Return the pairs of rows whose perceptual hashes, straight or mirrored, lie within the radius.
+    """Return the pairs of rows whose perceptual hashes, straight or mirrored, lie within the
+    radius.
 
-    rows: columns phash and phash_mirrored. Flat pictures match nothing. left < right are positions in `rows`.
+    rows: columns phash and phash_mirrored. Flat pictures match nothing. left < right are positions
+    in `rows`.
     """
     phash = rows["phash"].to_numpy(np.uint64)
     mirror = rows["phash_mirrored"].to_numpy(np.uint64)
@@ -66,7 +67,8 @@ def propose_pairs(rows: pd.DataFrame, radius: int) -> pd.DataFrame:
 
 
 def verify_pairs(rows: pd.DataFrame, proposed: pd.DataFrame, similarity: float) -> pd.DataFrame:
-    """Return the proposed pairs whose thumbnails correlate at least by `similarity`, each pair once.
+    """Return the proposed pairs whose thumbnails correlate at least by `similarity`, each pair
+    once.
 
     A pair proposed both straight and mirrored is listed with the better of the two.
     """
@@ -86,12 +88,13 @@ def verify_pairs(rows: pd.DataFrame, proposed: pd.DataFrame, similarity: float) 
 def find_duplicates(rows: pd.DataFrame, radius: int, similarity: float) -> pd.DataFrame:
     """Return the verified pairs of duplicates, equal bytes included (distance 0, similarity 1).
 
-    rows: columns image_id, phash, phash_mirrored, thumbnail. The result has the columns PAIR_COLUMNS; left < right
-    are positions in `rows`.
+    rows: columns image_id, phash, phash_mirrored, thumbnail. The result has the columns
+    PAIR_COLUMNS; left < right are positions in `rows`.
     """
     first = rows.reset_index(drop=True)
     equal = _equal_bytes(first["image_id"])
-    # Equal bytes need no proof: only one of each is compared with the others, and stands for all of them.
+    # Equal bytes need no proof: only one of each is compared with the others, and stands for all of
+    # them.
     single = np.flatnonzero(~first["image_id"].duplicated())
     verified = verify_pairs(
         first.iloc[single].reset_index(drop=True),
@@ -131,12 +134,16 @@ def _repeat_for_copies(pairs: pd.DataFrame, image_ids: pd.Series) -> pd.DataFram
         right_id=image_ids.to_numpy()[pairs["right"].to_numpy(np.int64)],
     )
     pairs = pairs.merge(where.rename(columns={"image_id": "left_id", "at": "one"}), on="left_id")
-    pairs = pairs.merge(where.rename(columns={"image_id": "right_id", "at": "other"}), on="right_id")
+    pairs = pairs.merge(
+        where.rename(columns={"image_id": "right_id", "at": "other"}), on="right_id"
+    )
     low, high = pairs[["one", "other"]].min(axis=1), pairs[["one", "other"]].max(axis=1)
     return pairs.assign(left=low, right=high)[list(PAIR_COLUMNS)]
 
 
-def connected_groups(count: int, left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int32]:
+def connected_groups(
+    count: int, left: NDArray[np.int64], right: NDArray[np.int64]
+) -> NDArray[np.int32]:
     """Return for each of `count` rows the number of the group that the given edges tie it to."""
     ones = np.ones(len(left), np.int8)
     graph = coo_array((ones, (left, right)), shape=(count, count))

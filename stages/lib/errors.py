@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 
 class InputError(ValueError):
-    """Bad input from a person: the message says what, the rule, the value received and the remedy."""
+    """Bad input from a person: the message says what, the rule, the value received and the
+    remedy.
+    """
 
 
 def run_stage(name: str, main: Callable[[], None]) -> None:
@@ -21,6 +23,9 @@ def run_stage(name: str, main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        sys.exit(f"{name}: error: the disk is full; free some space (`dvc gc -w` drops old versions), run again")
+        sys.exit(
+            f"{name}: error: the disk is full; free some space (`dvc gc -w` drops old versions), "
+            "run again"
+        )
     except KeyboardInterrupt:
         sys.exit(f"{name}: stopped by the keyboard")

@@ -1,4 +1,6 @@
-"""The exported model: ONNX with its labels, preprocessing and class info, run without TensorFlow."""
+"""The exported model: ONNX with its labels, preprocessing and class info, run without
+TensorFlow.
+"""
 
 import json
 from pathlib import Path
@@ -17,7 +19,8 @@ INPUT = "image"
 class ExportedClassifier:
     """An exported model ready to predict.
 
-    class_names: labels in the order of the outputs. class_info: label to what is shown beside a prediction.
+    class_names: labels in the order of the outputs. class_info: label to what is shown beside a
+    prediction.
     """
 
     def __init__(self, folder: Path = EXPORTED, threads: int = 0) -> None:
@@ -32,14 +35,19 @@ class ExportedClassifier:
         )
 
     def predict_arrays(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities (images, classes) for prepared pictures (images, height, width, 3)."""
+        """Return probabilities (images, classes) for prepared pictures (images, height, width,
+        3).
+        """
         feed = {INPUT: np.asarray(pictures, np.float32)}
         probabilities: NDArray[np.float32] = self.session.run(None, feed)[0]
         return probabilities
 
     def predict_bytes(self, data: bytes) -> NDArray[np.float32]:
-        """Return the probabilities (classes,) of one image file's bytes, prepared as in training."""
-        return self.predict_arrays(prepare_picture(data, self.preprocessing)[None])[0]
+        """Return the probabilities (classes,) of one file's bytes, prepared as in training."""
+        probabilities: NDArray[np.float32] = self.predict_arrays(
+            prepare_picture(data, self.preprocessing)[None]
+        )[0]
+        return probabilities
 
 
 def _read(path: Path) -> Any:

@@ -1,4 +1,6 @@
-"""Feeds a model from memory-mapped arrays, shuffled by seed and epoch, one batch in memory at a time."""
+"""Feeds a model from memory-mapped arrays, shuffled by seed and epoch, one batch in memory at a
+time.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,8 @@ class ShuffledBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return -(-len(self.pictures) // self.batch_size)
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        # Sorted rows are read from the file in one direction; their order inside a batch changes nothing.
+        # Sorted rows are read from the file in one direction; their order inside a batch changes
+        # nothing.
         start = number * self.batch_size
         rows = np.sort(self.order[start : start + self.batch_size])
         return self.pictures[rows], self.classes[rows]

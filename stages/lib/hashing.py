@@ -17,7 +17,8 @@ def sha256_hex(data: bytes) -> str:
 
 
 def perceptual_hash(grey: NDArray[np.uint8]) -> int:
-    """Return the 64 bits of `imagehash.phash` of a grey picture (height, width), as an unsigned integer.
+    """Return the 64 bits of `imagehash.phash` of a grey picture (height, width), as an unsigned
+    integer.
 
     The bits are those of the library, read row by row, the first one highest, so that
     `f"{value:016x}" == str(imagehash.phash(image))`.

@@ -1,4 +1,6 @@
-"""Pixels: decode for training, resize, grey thumbnails, simple measures (the one place where cv2 enters)."""
+"""Pixels: decode for training, resize, grey thumbnails, simple measures (the one place where cv2
+enters).
+"""
 
 import io
 from dataclasses import dataclass
@@ -16,12 +18,16 @@ cv2.setNumThreads(1)
 Picture = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
 
-WORK_SIDE = 128  # measures and hashes are taken on a picture whose shorter side is at most this long
+WORK_SIDE = (
+    128  # measures and hashes are taken on a picture whose shorter side is at most this long
+)
 THUMBNAIL_SIDE = 32
 SHIFT = 3  # thumbnails are compared over shifts of up to this many pixels each way
 FLAT_DEVIATION = 2.0  # a thumbnail with less contrast than this (of 255) shows nothing to compare
 
-WORTH_REFINING = 0.75  # below this correlation, half-pixel shifts never lift a pair to a duplicate's level
+WORTH_REFINING = (
+    0.75  # below this correlation, half-pixel shifts never lift a pair to a duplicate's level
+)
 
 # EXIF orientation (tag 274) to the turn that sets the picture upright; 1 is upright already.
 ORIENTATION_TAG = 0x0112
@@ -39,9 +45,9 @@ class Preprocessing:
 def read_picture(data: bytes, smallest_side: int = 0) -> Picture:
     """Return upright RGB pixels (height, width, 3).
 
-    smallest_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay at least this long;
-    0 decodes in full. Grey becomes three equal channels, palettes are looked up, CMYK is converted, 16-bit
-    values keep their high byte, transparent parts become white.
+    smallest_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay
+    at least this long; 0 decodes in full. Grey becomes three equal channels, palettes are looked
+    up, CMYK is converted, 16-bit values keep their high byte, transparent parts become white.
     Raises what the decoder raises on bytes that it cannot read.
     """
     if data[:3] == b"\xff\xd8\xff":
@@ -74,7 +80,9 @@ def to_rgb(image: Image.Image) -> Picture:
 
 
 def upright(pixels: Picture, orientation: int) -> Picture:
-    """Return pixels turned and mirrored as EXIF orientation 1 to 8 says; any other value changes nothing."""
+    """Return pixels turned and mirrored as EXIF orientation 1 to 8 says; any other value changes
+    nothing.
+    """
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)
     if orientation in (2, 3, 6, 7):
@@ -117,7 +125,9 @@ def to_grey(pixels: Picture) -> Picture:
 
 
 def shrink(grey: Picture) -> Picture:
-    """Return a grey picture whose shorter side is WORK_SIDE; one that is no larger comes back as it is."""
+    """Return a grey picture whose shorter side is WORK_SIDE; one that is no larger comes back as it
+    is.
+    """
     height, width = grey.shape
     scale = WORK_SIDE / min(height, width)
     if scale >= 1:
@@ -136,7 +146,9 @@ def brightness(grey: Picture) -> float:
 
 
 def sharpness(grey: Picture) -> float:
-    """Return the variance of the Laplacian, the usual measure of focus; 0 is flat, blurry is small."""
+    """Return the variance of the Laplacian, the usual measure of focus; 0 is flat, blurry is
+    small.
+    """
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
@@ -150,9 +162,10 @@ def entropy(grey: Picture) -> float:
 def correlation(left: Picture, right: Picture) -> float:
     """Return the highest zero-mean normalised cross-correlation of two thumbnails, −1 to 1.
 
-    The centre of each is slid over the other by up to SHIFT pixels, so the value is the same both ways round. Where
-    whole pixels come close, half pixels are tried too: a copy shifted by half a thumbnail pixel loses its fine
-    texture otherwise. A thumbnail without contrast correlates with nothing: 0.
+    The centre of each is slid over the other by up to SHIFT pixels, so the value is the same both
+    ways round. Where whole pixels come close, half pixels are tried too: a copy shifted by half a
+    thumbnail pixel loses its fine texture otherwise. A thumbnail without contrast correlates with
+    nothing: 0.
     """
     if left.std() < FLAT_DEVIATION or right.std() < FLAT_DEVIATION:
         return 0.0
@@ -160,8 +173,8 @@ def correlation(left: Picture, right: Picture) -> float:
     if value < WORTH_REFINING:
         return value
     double = 2 * THUMBNAIL_SIDE
-    fine = [_resize(picture, double, double) for picture in (left, right)]
-    return min(max(value, _slide(*fine, 2 * SHIFT)), 1.0)
+    fine = _slide(_resize(left, double, double), _resize(right, double, double), 2 * SHIFT)
+    return min(max(value, fine), 1.0)
 
 
 def _slide(left: Picture, right: Picture, shift: int) -> float:

@@ -1,4 +1,6 @@
-"""Starts TensorFlow quietly and deterministically: the one door through which it and Keras enter."""
+"""Starts TensorFlow quietly and deterministically: the one door through which it and Keras
+enter.
+"""
 
 import contextlib
 import os
@@ -44,13 +46,17 @@ __all__ = ["DEVICES", "describe_environment", "keras", "make_deterministic", "tf
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every generator that Keras uses and demand operations that give equal bits on every run."""
+    """Seed every generator that Keras uses and demand operations that give equal bits on every
+    run.
+    """
     keras.utils.set_random_seed(seed % 2**32)
     tf.config.experimental.enable_op_determinism()
 
 
 def describe_environment() -> dict[str, str]:
-    """Return the versions and the hardware class that a model's bytes depend on; no names, no clock."""
+    """Return the versions and the hardware class that a model's bytes depend on; no names, no
+    clock.
+    """
     return {
         "devices": "+".join(DEVICES),
         "keras": keras.__version__,

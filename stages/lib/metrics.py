@@ -1,4 +1,6 @@
-"""Writes metrics and plot data: flat, sorted, finite, so that every number can be compared and gated."""
+"""Writes metrics and plot data: flat, sorted, finite, so that every number can be compared and
+gated.
+"""
 
 import json
 import math

@@ -1,4 +1,6 @@
-"""Decisions made by a person, kept in overrides.csv and bound to a picture's content, not to its name."""
+"""Decisions made by a person, kept in overrides.csv and bound to a picture's content, not to its
+name.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,9 @@ ACTIONS = ("keep", "drop", "relabel", "not_duplicate")
 
 @dataclass(frozen=True)
 class Overrides:
-    """keep, drop: image ids. relabel: image id to label. not_duplicate: pairs of image ids, smaller first."""
+    """keep, drop: image ids. relabel: image id to label. not_duplicate: pairs of image ids, smaller
+    first.
+    """
 
     keep: frozenset[str]
     drop: frozenset[str]
@@ -23,7 +27,9 @@ class Overrides:
 
 
 def read_overrides(path: Path = OVERRIDES_FILE) -> Overrides:
-    """Return the decisions; raises InputError naming the line for anything that is not understood."""
+    """Return the decisions; raises InputError naming the line for anything that is not
+    understood.
+    """
     try:
         rows = pd.read_csv(path, dtype="str", keep_default_na=False, comment="#")
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
@@ -31,13 +37,17 @@ def read_overrides(path: Path = OVERRIDES_FILE) -> Overrides:
             f"{path} cannot be read ({error}); it needs at least the line {','.join(COLUMNS)}"
         ) from error
     if tuple(rows.columns) != COLUMNS:
-        raise InputError(f"{path}: the columns must be {','.join(COLUMNS)}, got {','.join(rows.columns)}")
+        raise InputError(
+            f"{path}: the columns must be {','.join(COLUMNS)}, got {','.join(rows.columns)}"
+        )
     for number, row in enumerate(rows.itertuples(index=False), start=1):
         _check_row(f"{path}: row {number}", str(row.image_id), str(row.action), str(row.value))
     chosen = {action: rows[rows["action"] == action] for action in ACTIONS}
     both = set(chosen["keep"]["image_id"]) & set(chosen["drop"]["image_id"])
     if both:
-        raise InputError(f"{path}: {sorted(both)[0]} is to be both kept and dropped; remove one row")
+        raise InputError(
+            f"{path}: {sorted(both)[0]} is to be both kept and dropped; remove one row"
+        )
     relabel = chosen["relabel"]
     repeated = relabel.loc[relabel["image_id"].duplicated(), "image_id"]
     if len(repeated):
@@ -52,7 +62,9 @@ def read_overrides(path: Path = OVERRIDES_FILE) -> Overrides:
     )
 
 
-def drop_pairs_told_apart(pairs: pd.DataFrame, image_ids: pd.Series, overrides: Overrides) -> pd.DataFrame:
+def drop_pairs_told_apart(
+    pairs: pd.DataFrame, image_ids: pd.Series, overrides: Overrides
+) -> pd.DataFrame:
     """Return the pairs of duplicates (positions left, right) that no person declared different."""
     ids = image_ids.to_numpy()
     told = [
@@ -66,11 +78,15 @@ def _check_row(where: str, image_id: str, action: str, value: str) -> None:
     if action not in ACTIONS:
         raise InputError(f"{where}: action must be one of {', '.join(ACTIONS)}, got {action!r}")
     if not _is_id(image_id):
-        raise InputError(f"{where}: image_id must be 64 hex digits (see data/removed.csv), got {image_id!r}")
+        raise InputError(
+            f"{where}: image_id must be 64 hex digits (see data/removed.csv), got {image_id!r}"
+        )
     if action == "relabel" and not value:
         raise InputError(f"{where}: relabel needs the new label in the column value")
     if action == "not_duplicate" and not _is_id(value):
-        raise InputError(f"{where}: not_duplicate needs the other picture's image_id as value, got {value!r}")
+        raise InputError(
+            f"{where}: not_duplicate needs the other picture's image_id as value, got {value!r}"
+        )
 
 
 def _is_id(text: str) -> bool:

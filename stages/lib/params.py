@@ -1,4 +1,6 @@
-"""Reads params.yaml and refuses what it does not know: the first of the two doors where input is checked."""
+"""Reads params.yaml and refuses what it does not know: the first of the two doors where input is
+checked.
+"""
 
 import difflib
 import json
@@ -28,7 +30,8 @@ SECTIONS = (
     "parallel",
 )
 
-# Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never ignored.
+# Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never
+# ignored.
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 
@@ -51,7 +54,8 @@ def read_params_file(path: Path) -> dict[str, Any]:
 def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -> P:
     """Return one section of params.yaml as its stage's frozen dataclass.
 
-    Raises InputError naming the key, the rule and the value received, for every offending key at once.
+    Raises InputError naming the key, the rule and the value received, for every offending key at
+    once.
     """
     content = read_params_file(path)
     if section not in content:
@@ -61,9 +65,7 @@ def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -
         return TypeAdapter(params_class).validate_json(json.dumps(content[section]))
     except ValidationError as error:
         known = [field.name for field in fields(params_class)]  # type: ignore[arg-type]
-        problems = "; ".join(
-            _sentence(section, dict(problem), known) for problem in error.errors()
-        )
+        problems = "; ".join(_sentence(section, dict(problem), known) for problem in error.errors())
         raise InputError(f"{path}: {problems}") from error
 
 

@@ -1,17 +1,21 @@
-"""Decides which pictures stay: which of several duplicates is kept, what a conflict of labels costs."""
+"""Decides which pictures stay: which of several duplicates, and what a conflict of labels costs."""
+costs.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stages.lib.overrides import Overrides
 from stages.lib.table import REMOVED
 
 LOSSLESS = ("png", "bmp", "tiff", "gif")
 OFFICIAL_RANK = {"test": 0, "val": 1, "train": 2, "": 2}
-FREE = 2  # the rank of what may be removed; official test and validation sets stay as they were published
+# The rank of what may be removed; official test and validation sets stay as they were published.
+FREE = 2
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ def removed_table(removals: list[Removal]) -> pd.DataFrame:
 def preference(rows: pd.DataFrame, overrides: Overrides) -> list[int]:
     """Return positions in `rows`, the picture most worth keeping first.
 
-    Official test before validation before the rest, then what a person wants kept, then most pixels, lossless
-    before lossy, most bytes, and the path as the last word: the order never depends on that of the rows.
+    Official test before validation before the rest, then what a person wants kept, then most
+    pixels, lossless before lossy, most bytes, and the path as the last word: the order never
+    depends on that of the rows.
     """
     order = pd.DataFrame(
         {
@@ -55,23 +60,25 @@ def preference(rows: pd.DataFrame, overrides: Overrides) -> list[int]:
 def settle_conflicts(
     rows: pd.DataFrame, pairs: pd.DataFrame, overrides: Overrides
 ) -> dict[int, Removal]:
-    """Return, by position, the pictures whose duplicate bears another label: neither label can be trusted.
+    """Return, by position, the pictures whose duplicate bears another label: neither label can be
+    trusted.
 
-    A picture of a lower official rank yields to one of a higher; so does any to one that a person wants kept.
-    pairs: duplicates by position (left, right, similarity), already at the level of removal.
+    A picture of a lower official rank yields to one of a higher; so does any to one that a person
+    wants kept. pairs: duplicates by position (left, right, similarity), already at the level of
+    removal.
     """
     labels, ranks = rows["label"].to_numpy(), rows["official_split"].map(OFFICIAL_RANK).to_numpy()
     wanted = rows["image_id"].isin(overrides.keep).to_numpy()
     found: dict[int, Removal] = {}
     for pair in pairs.sort_values("similarity", ascending=False).itertuples():
-        left, right = int(pair.left), int(pair.right)  # type: ignore[arg-type]
+        left, right = int(pair.left), int(pair.right)
         if labels[left] == labels[right]:
             continue
         for at, other in ((left, right), (right, left)):
             if at in found or wanted[at] or (ranks[at] < FREE and ranks[at] <= ranks[other]):
                 continue
             text = f"clean.label_conflicts = quarantine: the same picture is labelled {labels[other]!r}"
-            found[at] = _removal(rows, at, other, "label_conflict", float(pair.similarity), text)  # type: ignore[arg-type]
+            found[at] = _removal(rows, at, other, "label_conflict", float(pair.similarity), text)
     return found
 
 
@@ -80,15 +87,16 @@ def choose_kept(
 ) -> dict[int, Removal]:
     """Return, by position, the pictures that are left out because a duplicate of theirs is kept.
 
-    Goes through the pictures in the order of preference and leaves one out only if it is itself a duplicate of one
-    already kept; a chain of ever less similar pictures thus never loses its far end.
+    Goes through the pictures in the order of preference and leaves one out only if it is itself a
+    duplicate of one already kept; a chain of ever less similar pictures thus never loses its far
+    end.
     """
     ranks = rows["official_split"].map(OFFICIAL_RANK).to_numpy()
     labels, ids = rows["label"].to_numpy(), rows["image_id"].to_numpy()
     wanted = rows["image_id"].isin(overrides.keep).to_numpy()
     near: dict[int, list[tuple[int, float]]] = {}
     for pair in pairs.itertuples():
-        left, right, value = int(pair.left), int(pair.right), float(pair.similarity)  # type: ignore[arg-type]
+        left, right, value = int(pair.left), int(pair.right), float(pair.similarity)
         if labels[left] == labels[right] and left not in gone and right not in gone:
             near.setdefault(left, []).append((right, value))
             near.setdefault(right, []).append((left, value))
@@ -111,10 +119,13 @@ def choose_kept(
     return found
 
 
-def beside_official_test(rows: pd.DataFrame, groups: "np.ndarray[tuple[int], np.dtype[np.int32]]") -> set[int]:
+def beside_official_test(
+    rows: pd.DataFrame, groups: NDArray[np.int32]
+) -> set[int]:
     """Return the positions of pictures whose group holds one of a higher official rank.
 
-    A group is never divided, and an official set stays whole; so the others of its group are left out.
+    A group is never divided, and an official set stays whole; so the others of its group are left
+    out.
     """
     ranks = rows["official_split"].map(OFFICIAL_RANK).reset_index(drop=True)
     highest = ranks.groupby(groups).transform("min")

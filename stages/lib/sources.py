@@ -1,4 +1,6 @@
-"""Where pictures come from: a folder of class folders, an archive on this machine or at a URL, or the demo."""
+"""Where pictures come from: a folder of class folders, an archive on this machine or at a URL, or
+the demo.
+"""
 
 import hashlib
 import shutil
@@ -31,7 +33,9 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a source: where it lies, its label, its place below the label's folder, its official split."""
+    """One file of a source: where it lies, its label, its place below the label's folder, its
+    official split.
+    """
 
     path: Path
     label: str
@@ -45,7 +49,9 @@ def is_url(source: str) -> bool:
 
 
 def fetch_archive(url: str, target: Path) -> None:
-    """Copy what stands at a URL to `target`, through fsspec (http, https and the object stores it knows)."""
+    """Copy what stands at a URL to `target`, through fsspec (http, https and the object stores it
+    knows).
+    """
     try:
         with fsspec.open(url, "rb") as stream, target.open("wb") as out:
             blocks = iter(lambda: stream.read(BLOCK), b"")
@@ -69,8 +75,8 @@ def sha256_of_file(path: Path) -> str:
 def unpack_archive(archive: Path, target: Path) -> None:
     """Unpack a zip or tar archive (plain, gz, bz2, xz) below `target`.
 
-    Only ordinary files are unpacked. Raises InputError where a member's path leads outside the target, where the
-    content would not fit on the disk, or where the file is no archive.
+    Only ordinary files are unpacked. Raises InputError where a member's path leads outside the
+    target, where the content would not fit on the disk, or where the file is no archive.
     """
     try:
         if zipfile.is_zipfile(archive):
@@ -110,7 +116,9 @@ def _unpack_tar(archive: Path, target: Path) -> None:
 def _place(target: Path, name: str) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-        raise InputError(f"archive member {name!r} leads outside the target; such an archive is not unpacked")
+        raise InputError(
+            f"archive member {name!r} leads outside the target; such an archive is not unpacked"
+        )
     return target.joinpath(*path.parts)
 
 
@@ -125,7 +133,8 @@ def require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"the pictures need {needed / 1e6:,.0f} MB, the disk that holds {folder} has {free / 1e6:,.0f} MB free; "
+            f"the pictures need {needed / 1e6:,.0f} MB, the disk that holds {folder} has "
+            f"{free / 1e6:,.0f} MB free; "
             "free some space (`dvc gc -w` drops old versions) and run again"
         )
 
@@ -135,9 +144,10 @@ def list_source(
 ) -> list[SourceFile]:
     """Return every file below the class folders, sorted by label and place.
 
-    Wrapping folders are stepped through. Where the top folders are named train, test, val (or validation …), they
-    are official splits with class folders inside. class_names: folder name to label. exclude: patterns of class
-    folders to leave out. Hidden files and other junk are passed over.
+    Wrapping folders are stepped through. Where the top folders are named train, test, val (or
+    validation …), they are official splits with class folders inside. class_names: folder name to
+    label. exclude: patterns of class folders to leave out. Hidden files and other junk are passed
+    over.
     Raises InputError where there are no class folders, only one, or no files in them.
     """
     root = _step_in(folder)
@@ -195,7 +205,9 @@ def _without_clashes(files: list[SourceFile]) -> list[SourceFile]:
 
 
 def _step_in(folder: Path) -> Path:
-    """Return the folder that holds the class folders: below any that only wrap one folder of folders."""
+    """Return the folder that holds the class folders: below any that only wrap one folder of
+    folders.
+    """
     while len(inside := _folders(folder)) == 1 and _folders(inside[0]):
         folder = inside[0]
     return folder

@@ -15,7 +15,9 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Table:
-    """A table's contract: column to type, the key that orders and identifies rows, closed lists of values."""
+    """A table's contract: column to type, the key that orders and identifies rows, closed lists of
+    values.
+    """
 
     columns: dict[str, pa.DataType]
     key: tuple[str, ...] = ("uri",)
@@ -97,7 +99,9 @@ RAW_TRUTH = Table({"uri": TEXT, "fault": TEXT, "original_uri": TEXT})
 
 
 def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
-    """Write rows sorted by key as Parquet, or as CSV where `path` says so; equal rows give equal bytes."""
+    """Write rows sorted by key as Parquet, or as CSV where `path` says so; equal rows give equal
+    bytes.
+    """
     frame = frame[list(table.columns)].sort_values(list(table.key), kind="stable")
     frame = frame.reset_index(drop=True)
     _check(path, frame, table)
@@ -115,7 +119,8 @@ def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
 def read_table(path: Path, table: Table) -> pd.DataFrame:
     """Return the table's columns in their order.
 
-    Raises InputError for a missing file or column, a duplicate key or a value outside a closed list.
+    Raises InputError for a missing file or column, a duplicate key or a value outside a closed
+    list.
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: run `dvc repro`, which makes it")
@@ -135,7 +140,9 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
 def _check(path: Path, frame: pd.DataFrame, table: Table) -> None:
     missing = [name for name in table.columns if name not in frame.columns]
     if missing:
-        raise InputError(f"{path}: column {', '.join(missing)} is missing; found {list(frame.columns)}")
+        raise InputError(
+            f"{path}: column {', '.join(missing)} is missing; found {list(frame.columns)}"
+        )
     key = list(table.key)
     repeated = frame.loc[frame.duplicated(key), key]
     if len(repeated):

@@ -1,4 +1,6 @@
-"""The models that `train.model` can name: one function each, from shape and sizes to an untrained Keras model."""
+"""The models that `train.model` can name: one function each, from shape and sizes to an untrained
+Keras model.
+"""
 
 from stages.lib.models.compact_cnn import compact_cnn
 

@@ -1,13 +1,17 @@
-"""A small convolutional network for training from scratch on a CPU: a strided stem, two-convolution blocks."""
+"""A small convolutional network for training from scratch on a CPU: a strided stem, two-convolution
+blocks.
+"""
 
 from stages.lib.keras_runtime import keras
+from stages.lib.models.layers import FusedBatchNormalization
 
 layers = keras.layers
 
 SMALL_SIDE = 48  # below this the stem keeps the full resolution; above it, it reduces it by four
 LAST_SIDE = 8  # blocks are added until the picture is about this small
 
-# Some hundred steps train a small data set; Keras' default of 0.99 would still remember the first ones.
+# Some hundred steps train a small data set; Keras' default of 0.99 would still remember the first
+# ones.
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -46,5 +50,5 @@ def _convolution(
     x: keras.KerasTensor, channels: int, kernel: int, strides: int = 1
 ) -> keras.KerasTensor:
     x = layers.Conv2D(channels, kernel, strides=strides, padding="same", use_bias=False)(x)
-    x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
+    x = FusedBatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x)
     return layers.ReLU()(x)

@@ -1,0 +1,54 @@
+# make repro: set up and run everything · make test: set up and test · make help: the rest
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Stages are run as `python -m stages.<name>`: this environment's Python, whatever is active outside.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help setup repro test lint report preset bench lock
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1@/' | column -t -s @
+
+repro: $(VENV)/.installed ## set up, run what is out of date in the pipeline, show the result
+	@dvc repro
+	@python -m tools.summary
+
+test: $(VENV)/.installed-dev ## set up and run the tests
+	@python -m pytest
+
+lint: $(VENV)/.installed-dev ## style, formatting and types
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+report: $(VENV)/.installed ## run the pipeline as far as the report and say where it is
+	@dvc repro report
+	@echo "report/index.html"
+
+preset: $(VENV)/.installed ## NAME=egypt [SOURCE=folder, archive or URL]: put a preset in place as params.yaml
+	@python -m tools.preset "$(NAME)" "$(SOURCE)"
+
+bench: $(VENV)/.installed-dev ## measure the stages on the pictures that params.yaml names
+	@python -m benchmarks.stages
+
+setup: $(VENV)/.installed-dev ## only set up
+
+lock: $(VENV)/bin/python ## write requirements.lock anew from what the two requirements files name
+	@sed '/^-[cr] /d' requirements.txt requirements-dev.txt > $(VENV)/named.txt
+	$(PYTHON) -m venv --clear $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet -r $(VENV)/named.txt
+	$(VENV)/lock/bin/python -m pip freeze > requirements.lock
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt requirements.lock | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

@@ -1,5 +1,4 @@
-"""Decodes and resizes every image once, and balances train, and only train, with augmented
-children.
+"""Decodes and resizes every image once; balances train, and only train, with children.
 
 Reads:  data/split.parquet, data/raw
 Writes: data/dataset/{train,val,test}.npy, data/dataset/{index.parquet,preprocessing.json},

@@ -1,5 +1,4 @@
-"""Decides from the scan's table what stays, without opening an image, and ties what shows the same
-scene together.
+"""Decides what stays from the scan's table alone, and ties what shows the same scene together.
 
 Reads:  data/scan.parquet, data/raw_truth.csv, overrides.csv
 Writes: data/clean.parquet, data/removed.csv, metrics/clean.json, metrics/plots/classes.csv,
@@ -134,9 +133,7 @@ def decide(
     return kept, removed_table([*removals, *gone.values()])
 
 
-def _groups(
-    rows: pd.DataFrame, pairs: pd.DataFrame
-) -> NDArray[np.int32]:
+def _groups(rows: pd.DataFrame, pairs: pd.DataFrame) -> NDArray[np.int32]:
     """Number the groups: verified duplicates and frames of one clip belong together."""
     clips = rows.loc[rows["clip"] != "", ["label", "clip"]]
     first = clips.groupby(["label", "clip"])["clip"].transform(lambda clip: clip.index[0])

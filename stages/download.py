@@ -1,5 +1,4 @@
-"""Brings the pictures in: copies, unpacks, fetches or draws them, and lists every file with its
-label.
+"""Brings the pictures in (copies, unpacks, fetches or draws them) and lists every file.
 
 Reads:  the source that params.yaml names
 Writes: data/raw, data/files.parquet, data/raw_truth.csv, metrics/download.json

@@ -1,5 +1,4 @@
-"""Exports the classifier to ONNX with everything needed to use it, and checks that it answers as
-Keras does.
+"""Exports the classifier to ONNX with all that its use needs; checks it against Keras.
 
 Reads:  models/classifier, data/dataset (val, never test)
 Writes: models/exported, metrics/export.json

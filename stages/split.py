@@ -1,5 +1,4 @@
-"""Divides the images into train, val and test: stratified by class, never through a group, and
-proves it.
+"""Divides the images into train, val and test, by class and never through a group; proves it.
 
 Reads:  data/clean.parquet, overrides.csv
 Writes: data/split.parquet, metrics/split.json, metrics/plots/split.csv

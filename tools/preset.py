@@ -1,4 +1,4 @@
-"""Puts a preset in place as params.yaml: `make preset NAME=egypt [SOURCE=folder, archive or URL]`."""
+"""Puts a preset in place as params.yaml: `make preset NAME=egypt [SOURCE=path or URL]`."""
 
 import subprocess
 import sys

@@ -1,6 +1,4 @@
-"""Builds and applies augmentation policies written in params (the one place where albumentations
-enters).
-"""
+"""Augmentation policies written in params (the one place where albumentations enters)."""
 
 import json
 import os

@@ -1,6 +1,4 @@
-"""A trained classifier as files: architecture, weights, labels and environment, whose bytes carry
-no date.
-"""
+"""A trained classifier as files whose bytes carry no date."""
 
 import io
 import json

@@ -1,6 +1,4 @@
-"""The arrays that models learn from: one memory-mapped file per split, one index row per array
-row.
-"""
+"""The arrays that models learn from: one memory-mapped file per split, and their index."""
 
 import json
 from dataclasses import asdict

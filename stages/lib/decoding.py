@@ -1,6 +1,4 @@
-"""Decides from a file's bytes whether they are a whole picture: true type, header, strict full
-decode.
-"""
+"""Decides from a file's bytes whether they are a whole picture: type, header, strict decode."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Finds pictures that show the same thing: perceptual hashes propose pairs, pixels decide."""
+"""Finds pictures that show the same: perceptual hashes propose pairs, pixels decide."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,4 @@
-"""The exported model: ONNX with its labels, preprocessing and class info, run without
-TensorFlow.
-"""
+"""The exported model: ONNX with labels, preprocessing and class info; no TensorFlow."""
 
 import json
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Feeds a model from memory-mapped arrays, shuffled by seed and epoch, one batch in memory at a
-time.
-"""
+"""Feeds a model from memory-mapped arrays, shuffled by seed and epoch, batch by batch."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,6 +1,4 @@
-"""Pixels: decode for training, resize, grey thumbnails, simple measures (the one place where cv2
-enters).
-"""
+"""Pixels: decode, resize, thumbnails, simple measures (the one place where cv2 enters)."""
 
 import io
 from dataclasses import dataclass

@@ -1,6 +1,4 @@
-"""Starts TensorFlow quietly and deterministically: the one door through which it and Keras
-enter.
-"""
+"""Starts TensorFlow quietly and deterministically: the one door through which Keras enters."""
 
 import contextlib
 import os

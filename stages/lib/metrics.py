@@ -1,6 +1,4 @@
-"""Writes metrics and plot data: flat, sorted, finite, so that every number can be compared and
-gated.
-"""
+"""Writes metrics and plot data: flat, sorted, finite, so every number can be compared."""
 
 import json
 import math

@@ -1,6 +1,4 @@
-"""Decisions made by a person, kept in overrides.csv and bound to a picture's content, not to its
-name.
-"""
+"""Decisions made by a person, bound to a picture's content and not to its name."""
 
 from dataclasses import dataclass
 from pathlib import Path

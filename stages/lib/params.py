@@ -1,6 +1,4 @@
-"""Reads params.yaml and refuses what it does not know: the first of the two doors where input is
-checked.
-"""
+"""Reads params.yaml and refuses what it does not know: the first door of input checks."""
 
 import difflib
 import json

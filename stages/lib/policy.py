@@ -1,6 +1,4 @@
-"""Decides which pictures stay: which of several duplicates, and what a conflict of labels costs."""
-costs.
-"""
+"""Decides which pictures stay: which of several duplicates, and what a label conflict costs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -70,14 +68,15 @@ def settle_conflicts(
     labels, ranks = rows["label"].to_numpy(), rows["official_split"].map(OFFICIAL_RANK).to_numpy()
     wanted = rows["image_id"].isin(overrides.keep).to_numpy()
     found: dict[int, Removal] = {}
-    for pair in pairs.sort_values("similarity", ascending=False).itertuples():
+    order = pairs.sort_values(["similarity", "left", "right"], ascending=[False, True, True])
+    for pair in order.itertuples():
         left, right = int(pair.left), int(pair.right)
         if labels[left] == labels[right]:
             continue
         for at, other in ((left, right), (right, left)):
             if at in found or wanted[at] or (ranks[at] < FREE and ranks[at] <= ranks[other]):
                 continue
-            text = f"clean.label_conflicts = quarantine: the same picture is labelled {labels[other]!r}"
+            text = f"clean.label_conflicts = quarantine: also labelled {labels[other]!r}"
             found[at] = _removal(rows, at, other, "label_conflict", float(pair.similarity), text)
     return found
 
@@ -119,9 +118,7 @@ def choose_kept(
     return found
 
 
-def beside_official_test(
-    rows: pd.DataFrame, groups: NDArray[np.int32]
-) -> set[int]:
+def beside_official_test(rows: pd.DataFrame, groups: NDArray[np.int32]) -> set[int]:
     """Return the positions of pictures whose group holds one of a higher official rank.
 
     A group is never divided, and an official set stays whole; so the others of its group are left

@@ -1,6 +1,4 @@
-"""Where pictures come from: a folder of class folders, an archive on this machine or at a URL, or
-the demo.
-"""
+"""Where pictures come from: a folder of class folders, an archive, or the URL of one."""
 
 import hashlib
 import shutil

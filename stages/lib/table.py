@@ -1,4 +1,4 @@
-"""Owns the tables: which columns each has, their types and keys; checks on every read and write."""
+"""Owns the tables: columns, types and keys of each, checked on every read and write."""
 
 from dataclasses import dataclass
 from pathlib import Path

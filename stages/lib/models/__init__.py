@@ -1,6 +1,4 @@
-"""The models that `train.model` can name: one function each, from shape and sizes to an untrained
-Keras model.
-"""
+"""The models that `train.model` can name: each a function from shapes to an untrained model."""
 
 from stages.lib.models.compact_cnn import compact_cnn
 

@@ -1,6 +1,4 @@
-"""A small convolutional network for training from scratch on a CPU: a strided stem, two-convolution
-blocks.
-"""
+"""A small convolutional network to train from scratch on a CPU."""
 
 from stages.lib.keras_runtime import keras
 from stages.lib.models.layers import FusedBatchNormalization

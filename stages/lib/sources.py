@@ -76,6 +76,7 @@ def unpack_archive(archive: Path, target: Path) -> None:
     Only ordinary files are unpacked. Raises InputError where a member's path leads outside the
     target, where the content would not fit on the disk, or where the file is no archive.
     """
+    target.mkdir(parents=True, exist_ok=True)
     try:
         if zipfile.is_zipfile(archive):
             _unpack_zip(archive, target)

@@ -1,5 +1,6 @@
 """Decides from a file's bytes whether they are a whole picture: type, header, strict decode."""
 
+import contextlib
 import io
 import struct
 import warnings
@@ -142,44 +143,39 @@ def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
         width, height = height, width
     if width * height > max_pixels:
         return Inspection("unsupported", "too_many_pixels", kind, width, height, mode)
-    verdict, reason = _strict_verdict(data)
-    if verdict == "corrupt":
-        return Inspection(verdict, reason, kind, width, height, mode)
-    grey = images.shrink(images.upright(_decode_grey(data, mode), turn))
+    verdict, reason, grey = _decode_jpeg(data, mode)
+    if grey is not None:
+        grey = images.shrink(images.upright(grey, turn))
     return Inspection(verdict, reason, kind, width, height, mode, grey)
 
 
-def _strict_verdict(data: bytes) -> tuple[str, str]:
-    """Tell damage that other decoders paint over: libjpeg-turbo's warnings count as errors here."""
+def _decode_jpeg(data: bytes, mode: str) -> tuple[str, str, Picture | None]:
+    """Return verdict, reason and the grey picture.
+
+    The strict decoder takes libjpeg-turbo's warnings for errors, so it tells damage that other
+    decoders paint over; a scaled decode still parses every bit of the entropy-coded data.
+    """
     try:
-        # Smallest scale: every bit of the entropy-coded data is still parsed, so the verdict is the
-        # same.
-        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_height=1, min_width=1, strict=True)
-        return "ok", ""
+        return "ok", "", _decode_grey(data, mode, strict=True)
     except ValueError as error:
         strict_error = error
     if not data.rstrip(b"\x00\n").endswith(END_OF_IMAGE):
-        try:
-            simplejpeg.decode_jpeg(
-                data + END_OF_IMAGE, colorspace="GRAY", min_height=1, min_width=1
-            )
-            return "suspect", "missing_eoi"
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            return "suspect", "missing_eoi", _decode_grey(data + END_OF_IMAGE, mode, strict=True)
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             image.load()
     except OSError:
-        return "corrupt", _damage(data, "jpeg", strict_error)
-    return "suspect", "damaged"
+        return "corrupt", _damage(data, "jpeg", strict_error), None
+    return "suspect", "damaged", _decode_grey(data, mode, strict=False)
 
 
-def _decode_grey(data: bytes, mode: str) -> Picture:
+def _decode_grey(data: bytes, mode: str, strict: bool) -> Picture:
+    side = {"min_height": WORK_SIDE, "min_width": WORK_SIDE}
     if mode == "CMYK":
+        simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=strict, **side)
         return images.to_grey(images.read_picture(data))
-    grey = simplejpeg.decode_jpeg(
-        data, colorspace="GRAY", min_height=WORK_SIDE, min_width=WORK_SIDE, strict=False
-    )
+    grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=strict, **side)
     return np.asarray(grey[:, :, 0], np.uint8)
 
 

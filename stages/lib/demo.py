@@ -284,7 +284,7 @@ SUPERSAMPLING = 2
 HUES = (0.0, 0.04, 0.08, 0.12, 0.15, 0.29, 0.4, 0.49, 0.55, 0.6, 0.66, 0.73, 0.93)
 # fmt: off
 # How far an object may lean, in degrees: a leaf lies as it fell, a house stands upright.
-LEAN = {"leaf": 75, "key": 60, "fish": 25, "umbrella": 25, "cup": 15, "lamp": 12, "bicycle": 12,
+LEAN = {"leaf": 90, "key": 60, "fish": 25, "umbrella": 25, "cup": 15, "lamp": 12, "bicycle": 12,
         "house": 8}
 # fmt: on
 
@@ -399,7 +399,7 @@ def draw_picture(label: str, seed: int, width: int, height: int) -> Image.Image:
     luma, sign = (rng.uniform(0.22, 0.5), 1) if rng.random() < 0.8 else (rng.uniform(0.5, 0.8), -1)
     tones = choose_tones(rng, other_hue, luma + sign * rng.uniform(0.34, 0.44))
     shadow = np.array([*rng.uniform(-0.05, 0.05, 2) * side, rng.uniform(0.2, 0.55)])
-    matrix = pose(rng, width, height, LEAN[label], side * rng.uniform(0.41, 0.48), 0.7)
+    matrix = pose(rng, width, height, LEAN[label], side * rng.uniform(0.38, 0.47), 0.7)
     behind = clutter(rng, int(rng.integers(5)), width, height)
     before = clutter(rng, int(rng.random() < 0.3), width, height)
     front = [*place(OBJECTS[label](rng, tones), matrix), *before]

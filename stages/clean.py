@@ -29,14 +29,7 @@ from stages.lib.policy import (
 )
 from stages.lib.progress import summarise
 from stages.lib.table import CLEAN, RAW_TRUTH, REMOVED, SCAN, read_table, write_table
-
-DUPLICATE_REASONS = ("exact_duplicate", "near_duplicate", "label_conflict")
-PLANTED = {
-    "corrupt": ("truncated", "zeroed", "empty", "html"),
-    "exact_copies": ("exact_copy",),
-    "near_copies": ("reencoded", "resized", "brightened_shifted", "mirrored"),
-    "label_conflicts": ("other_label",),
-}
+from stages.lib.truth import planted_metrics
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -81,7 +74,7 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
         elif row.verdict == "suspect" and row.reason not in params.keep_suspect and not wanted:
             reason, rule = (
                 str(row.reason),
-                f"scan: suspect, not in clean.keep_suspect {params.keep_suspect}",
+                f"scan: suspect, not in clean.keep_suspect {', '.join(params.keep_suspect) or 'which is empty'}",
             )
         elif min(row.width, row.height) < params.min_side and not wanted:
             reason, rule = "too_small", f"clean.min_side = {params.min_side}"
@@ -155,46 +148,37 @@ def require_every_class(scan: pd.DataFrame, kept: pd.DataFrame, removed: pd.Data
 
 def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
     """Return how many stay and how many went for which kind of reason."""
-    reasons = removed["reason"]
+    reasons = removed["reason"].value_counts()
+    unsupported = removed["rule"].str.endswith("unsupported")
     return {
         "kept": len(kept),
         "removed": len(removed),
-        "corrupt": int(
-            (reasons.isin(REASONS) & ~removed["rule"].str.endswith("unsupported")).sum()
-        ),
-        "unsupported": int(removed["rule"].str.endswith("unsupported").sum()),
-        "exact_duplicates": int((reasons == "exact_duplicate").sum()),
-        "near_duplicates": int((reasons == "near_duplicate").sum()),
-        "label_conflicts": int((reasons == "label_conflict").sum()),
+        "corrupt": int((removed["reason"].isin(REASONS) & ~unsupported).sum()),
+        "unsupported": int(unsupported.sum()),
+        "exact_duplicates": int(reasons.get("exact_duplicate", 0)),
+        "near_duplicates": int(reasons.get("near_duplicate", 0)),
+        "label_conflicts": int(reasons.get("label_conflict", 0)),
+        "too_small": int(reasons.get("too_small", 0)),
+        "dropped": int(reasons.get("dropped", 0)),
+        "beside_official_set": int(reasons.get("beside_official_set", 0)),
         "groups": int(kept["group_id"].nunique()),
     }
 
 
-def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
-    """Return how many of the planted faults were found, and how many sound pictures went by
-    mistake.
-
-    Empty where nothing was planted, as in any data but the demo.
-    """
-    if truth.empty:
-        return {}
-    damaged = set(removed.loc[removed["reason"].isin(REASONS), "uri"])
-    repeated = set(removed.loc[removed["reason"].isin(DUPLICATE_REASONS), "uri"])
-    metrics = {}
-    for name, faults in PLANTED.items():
-        rows = truth[truth["fault"].isin(faults)]
-        if name == "corrupt":
-            found = rows["uri"].isin(damaged)
-        else:
-            found = rows["uri"].isin(repeated) | rows["original_uri"].isin(repeated)
-        metrics[f"planted_{name}"] = len(rows)
-        metrics[f"planted_{name}_found"] = int(found.sum())
-    corrupt = set(truth.loc[truth["fault"].isin(PLANTED["corrupt"]), "uri"])
-    copies = truth[truth["original_uri"] != ""]
-    involved = set(copies["uri"]) | set(copies["original_uri"])
-    metrics["sound_removed_as_corrupt"] = len(damaged - corrupt)
-    metrics["sound_removed_as_duplicate"] = len(repeated - involved)
-    return metrics
+def summary(counts: dict[str, int]) -> str:
+    """Return in one line how many stay and what the others were."""
+    parts = {
+        "corrupt": counts["corrupt"],
+        "unsupported": counts["unsupported"],
+        "duplicates": counts["exact_duplicates"] + counts["near_duplicates"],
+        "in conflict over their label": counts["label_conflicts"],
+        "too small": counts["too_small"],
+        "dropped by hand": counts["dropped"],
+        "too like the official test set": counts["beside_official_set"],
+    }
+    listing = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+    total = counts["kept"] + counts["removed"]
+    return f"kept {counts['kept']:,} of {total:,}: {listing or 'nothing to remove'}"
 
 
 def class_counts(scan: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
@@ -226,13 +210,7 @@ def main() -> None:
     write_plot("classes", class_counts(scan, kept))
     reasons = removed["reason"].value_counts().sort_index()
     write_plot("removed", reasons.rename_axis("reason").reset_index(name="images"))
-    summarise(
-        "clean",
-        f"kept {counts['kept']:,} of {len(scan):,}: {counts['corrupt']:,} corrupt, "
-        f"{counts['unsupported']:,} unsupported, "
-        f"{counts['exact_duplicates'] + counts['near_duplicates']:,} duplicates, "
-        f"{counts['label_conflicts']:,} in conflict; {counts['groups']:,} groups",
-    )
+    summarise("clean", summary(counts))
 
 
 if __name__ == "__main__":

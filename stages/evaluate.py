@@ -95,6 +95,7 @@ def evaluate_metrics(
         "accuracy": correct / n,
         "accuracy_low": low,
         "accuracy_high": high,
+        "confidence_level": confidence,
         "n": n,
         "correct": correct,
         "loss": predictions["loss"].mean(),

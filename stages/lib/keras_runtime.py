@@ -47,6 +47,7 @@ def make_deterministic(seed: int) -> None:
     """Seed every generator that Keras uses and demand operations that give equal bits on every
     run.
     """
+    keras.utils.clear_session()  # layers are named by a running number, which gets into the files
     keras.utils.set_random_seed(seed % 2**32)
     tf.config.experimental.enable_op_determinism()
 

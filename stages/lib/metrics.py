@@ -48,4 +48,4 @@ def _plain(stage: str, name: str, value: Any) -> int | float | str:
         return int(value)
     if not math.isfinite(value):
         raise ValueError(f"metric {stage}.{name} must be finite, got {value!r}")
-    return round(float(value), 6)
+    return float(f"{value:.6g}")

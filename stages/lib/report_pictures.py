@@ -1,10 +1,11 @@
-"""Pictures for the report: chosen without a person's hand, shrunk, and embedded in the page as data URIs."""
+"""Pictures for the report: chosen by rule, shrunk, and embedded in the page as data URIs."""
 
 import base64
 import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,19 @@ from stages.lib.images import Picture, read_picture
 
 SIDE = 128  # pixels of an embedded picture's longer side
 QUALITY = 80  # of WebP
-PIXELATED = 64  # a picture no larger is enlarged without smoothing, as smoothing would hide what it holds
+PIXELATED = (
+    64  # smoothing a picture no larger than this while enlarging it would hide what it holds
+)
 
-# How many of a reason are shown in each round until the page is full. Near duplicates and conflicts of labels are
-# judgements, which a person must check; the rest are facts.
+# How many of a reason are shown in each round until the page is full. Near duplicates and conflicts
+# of labels are judgements, which a person must check; the rest are facts.
 TURNS = {"near_duplicate": 3, "label_conflict": 2}
+
+FAMILIES = 72  # originals shown with their children, over all classes
+CLASSES_WITH_FAMILIES = 24
+CHILDREN = 4  # shown per original
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Tile:
 
 
 def make_tile(pixels: Picture, side: int = SIDE) -> Tile:
-    """Return pixels (height, width, 3) as a tile whose sides are at most `side`, proportions kept."""
+    """Return pixels (height, width, 3) as a tile with sides of at most `side`, proportions kept."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
@@ -56,11 +65,27 @@ def file_tile(uri: str, side: int = SIDE) -> Tile | None:
         return None
 
 
-def choose_removed(removed: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Return at most `limit` rows of data/removed.csv, spread over the reasons by TURNS, the least similar first.
+def _decode(data: bytes, side: int) -> Picture | None:
+    kind = true_format(data)
+    if kind not in READABLE:
+        return None
+    if kind == "jpeg" and frame_marker(data) not in STRICT_FRAMES:
+        return None  # could crash the decoder
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
+        return read_picture(data, side)
 
-    Adds `of`, how many of the reason there are to choose from. A conflict is two rows, one for each picture;
-    one of them stands for both.
+
+def with_tiles(rows: pd.DataFrame) -> Rows:
+    """Return a table's rows, each with the picture of its own uri."""
+    return [{**row, "tile": file_tile(row["uri"])} for row in rows.to_dict("records")]
+
+
+def choose_removed(removed: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Return at most `limit` rows of data/removed.csv, spread over the reasons by TURNS.
+
+    The least similar come first. Adds `of`, how many of the reason there are to choose from. A
+    conflict of labels is two rows, one for each picture; one of them stands for both.
     """
     rows = _without_mirrored(removed).sort_values(["reason", "similarity", "uri"])
     reasons = rows.groupby("reason")["uri"]
@@ -76,38 +101,68 @@ def _without_mirrored(removed: pd.DataFrame) -> pd.DataFrame:
     return removed[~(answered & (removed["kept_uri"] < removed["uri"]).to_numpy())]
 
 
+def removed_groups(removed: pd.DataFrame, split: pd.DataFrame, limit: int) -> Rows:
+    """Return per reason how many went, and the chosen cases beside the pictures they resemble."""
+    chosen = choose_removed(removed, limit)
+    involved = pd.concat([removed, split])[["uri", "label"]]
+    labels = involved[involved["uri"].isin(chosen["kept_uri"])].set_index("uri")["label"]
+    gone = set(removed["uri"])
+    cases: dict[str, Rows] = {}
+    for case in with_tiles(chosen):
+        other = case["kept_uri"]
+        if other:
+            beside = {"label": labels.get(other), "gone": other in gone, "tile": file_tile(other)}
+            case |= {f"other_{name}": value for name, value in beside.items()}
+        cases.setdefault(case["reason"], []).append(case)
+    counts = removed["reason"].value_counts()
+    order = sorted(counts.index, key=lambda reason: (-counts[reason], reason))
+    return [_group(reason, int(counts[reason]), cases.get(reason, [])) for reason in order]
+
+
+def _group(reason: str, count: int, cases: Rows) -> dict[str, Any]:
+    rules = {case["rule"] for case in cases}
+    common = rules.pop() if len(rules) == 1 else ""
+    return {"reason": reason, "count": count, "rule": common, "cases": cases}
+
+
 def choose_families(
     train: pd.DataFrame, samples: int, children: int, classes: int
 ) -> dict[str, list[tuple[int, list[int]]]]:
     """Return per class some originals, each a row of train.npy with the rows of its first children.
 
-    train: the index of train. Classes with the most children come first, at most `classes` of them. Within a class
-    originals with children are preferred; their order is that of the image_id, a hash, so no hand chose them.
+    train: the index of train. Classes with the most children come first, at most `classes` of them.
+    Within a class originals with children are preferred; they come in the order of the image_id, a
+    hash, so no hand chose them.
     """
     is_child = (train["parent_id"] != "").to_numpy()
     gained = train["label"][is_child].value_counts()
-    labels = sorted(train["label"].unique(), key=lambda label: (-int(gained.get(label, 0)), label))[:classes]
+    labels = sorted(train["label"].unique(), key=lambda name: (-int(gained.get(name, 0)), name))
+    labels = labels[:classes]
     of_parent = train[is_child].groupby("uri")["row"].apply(lambda rows: sorted(rows)[:children])
     originals = train[~is_child & train["label"].isin(labels).to_numpy()]
     originals = originals.assign(childless=~originals["uri"].isin(of_parent.index))
-    chosen = originals.sort_values(["childless", "image_id", "uri"]).groupby("label").head(samples)
+    originals = originals.sort_values(["childless", "image_id", "uri"])
     families: dict[str, list[tuple[int, list[int]]]] = {label: [] for label in labels}
-    for row in chosen.itertuples():
-        families[str(row.label)].append((int(row.row), list(of_parent.get(row.uri, []))))  # type: ignore[call-overload]
+    for row in originals.groupby("label").head(samples).itertuples():
+        families[str(row.label)].append((int(row.row), list(of_parent.get(row.uri, []))))
     return families
 
 
-def array_tiles(pictures: NDArray[np.uint8], rows: list[int]) -> list[Tile]:
-    """Return rows of an array of pictures (images, height, width, 3) as tiles."""
-    return [make_tile(np.asarray(pictures[row])) for row in rows]
+def family_rows(
+    balance: pd.DataFrame, pictures: NDArray[np.uint8], index: pd.DataFrame, samples: int
+) -> Rows:
+    """Return per class what train holds, with some originals beside their children.
 
-
-def _decode(data: bytes, side: int) -> Picture | None:
-    kind = true_format(data)
-    if kind not in READABLE:
-        return None
-    if kind == "jpeg" and frame_marker(data) not in STRICT_FRAMES:
-        return None  # could crash the decoder
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return read_picture(data, side)
+    pictures, index: the train split, (images, height, width, 3) and its rows in the same order.
+    """
+    classes = min(CLASSES_WITH_FAMILIES, FAMILIES // samples) if samples else 0
+    families = choose_families(index, samples, CHILDREN, classes)
+    tiles = {
+        label: [
+            [make_tile(pictures[row]) for row in (original, *children)]
+            for original, children in family
+        ]
+        for label, family in families.items()
+    }
+    rows = balance.sort_values(["children", "label"], ascending=[False, True]).to_dict("records")
+    return [{**row, "families": tiles.get(row["label"], [])} for row in rows]

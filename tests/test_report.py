@@ -1,0 +1,626 @@
+"""What the report promises: numbers of the metrics, pictures of the captions, no other file."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from stages import report
+from stages.lib.dataset import DATASET, array_file
+from stages.lib.decoding import REASONS
+from stages.lib.errors import InputError
+from stages.lib.hashing import fingerprint, sha256_hex
+from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.report_pictures import choose_families, choose_removed, file_tile, make_tile
+from stages.lib.seeds import rng_for
+from stages.lib.table import INDEX, PREDICTIONS, REMOVED, SPLIT, SPLITS, write_table
+
+HOSTILE = "<script>alert('label')</script> & \"co\""
+PARAMS = """\
+report: {pairs: 24, mistakes: 24, samples: 2}
+"""
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+@dataclass
+class Run:
+    """A small run of the pipeline up to export, as its last stage finds it."""
+
+    labels: list[str] = field(default_factory=lambda: ["cat", "dog", "owl"])
+    per_class: int = 8
+    mistakes: int = 1
+    with_removed: bool = True
+
+    def write(self) -> None:
+        """Write every file that the report reads below the current folder."""
+        Path("params.yaml").write_text(PARAMS)
+        split = pd.DataFrame([row for c in range(len(self.labels)) for row in self._images(c)])
+        removed = (
+            self._removed(split)
+            if self.with_removed
+            else pd.DataFrame(columns=list(REMOVED.columns))
+        )
+        write_table(Path("data/split.parquet"), split, SPLIT)
+        write_table(Path("data/removed.csv"), removed, REMOVED)
+        self._write_dataset(split)
+        predictions = self._predictions(split)
+        write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
+        self._write_metrics(split, removed, predictions)
+        report.CLASSIFIER.mkdir(parents=True)
+        (report.CLASSIFIER / "environment.json").write_text('{"keras": "9.8.7"}')
+        (report.CLASSIFIER / "config.json").write_text('{"config": {"name": "tiny_net"}}')
+
+    def _images(self, c: int) -> list[dict[str, Any]]:
+        rows = []
+        for i in range(self.per_class):
+            uri = f"data/raw/class{c}/<b>{i}.png"
+            image_id = _write_picture(uri, self.colour(c, i))
+            place = "test" if i == 0 else "val" if i == 1 else "train"
+            rows.append(
+                {
+                    "uri": uri,
+                    "image_id": image_id,
+                    "label": self.labels[c],
+                    "group_id": image_id[:16],
+                    "split": place,
+                }
+            )
+        return rows
+
+    @staticmethod
+    def colour(c: int, i: int) -> tuple[int, int, int]:
+        """Return the colour that picture i of class c is filled with."""
+        return (40 + 60 * (c % 4), 20 * i % 256, 30 + 7 * c % 200)
+
+    def _removed(self, split: pd.DataFrame) -> pd.DataFrame:
+        kept = split["uri"][0]
+        rows = [
+            ("empty.jpg", b"", "remove", "empty", "", np.nan, "scan: corrupt"),
+            (
+                "cut.jpg",
+                b"\xff\xd8\xff\xe0 no more",
+                "remove",
+                "truncated",
+                "",
+                np.nan,
+                "scan: corrupt",
+            ),
+            (
+                "same.png",
+                Path(kept).read_bytes(),
+                "remove",
+                "exact_duplicate",
+                kept,
+                1.0,
+                "equal sha256",
+            ),
+            (
+                "near.png",
+                Path(kept).read_bytes(),
+                "remove",
+                "near_duplicate",
+                kept,
+                0.9512,
+                "clean.remove_similarity",
+            ),
+            (
+                "left.png",
+                Path(kept).read_bytes(),
+                "quarantine",
+                "label_conflict",
+                "data/raw/class0/right.png",
+                1.0,
+                "c",
+            ),
+            (
+                "right.png",
+                Path(kept).read_bytes(),
+                "quarantine",
+                "label_conflict",
+                "data/raw/class0/left.png",
+                1.0,
+                "c",
+            ),
+        ]
+        table = []
+        for name, data, *rest in rows:
+            uri = f"data/raw/class0/{name}"
+            Path(uri).write_bytes(data)
+            label = self.labels[1] if name == "right.png" else self.labels[0]
+            table.append((uri, sha256_hex(data), label, *rest))
+        return pd.DataFrame(table, columns=list(REMOVED.columns))
+
+    def _write_dataset(self, split: pd.DataFrame) -> None:
+        rows = split[["split", "uri", "image_id", "label"]].assign(parent_id="", augment_seed=0)
+        parents = rows[(rows["split"] == "train") & (rows["label"] == self.labels[0])]
+        children = parents.assign(parent_id=parents["image_id"], augment_seed=7)
+        index = pd.concat([rows, children]).sort_values(["split", "uri", "augment_seed"])
+        index = index.assign(row=index.groupby("split").cumcount())
+        write_table(DATASET / "index.parquet", index, INDEX)
+        train = index[index["split"] == "train"]
+        pictures = [np.full((8, 8, 3), 10 * row % 256, np.uint8) for row in range(len(train))]
+        np.save(array_file("train"), np.stack(pictures))
+
+    def _predictions(self, split: pd.DataFrame) -> pd.DataFrame:
+        test = split[split["split"] == "test"].reset_index(drop=True)
+        following = dict(zip(self.labels, self.labels[1:] + self.labels[:1], strict=True))
+        wrong = test.index < self.mistakes
+        return test.assign(
+            predicted=test["label"].where(~wrong, test["label"].map(following)),
+            confidence=np.linspace(0.61, 0.97, len(test)),
+            loss=np.where(wrong, 2.0, 0.1),
+            correct=~wrong,
+            probabilities=[np.zeros(len(self.labels), np.float32)] * len(test),
+        )
+
+    def _write_metrics(
+        self, split: pd.DataFrame, removed: pd.DataFrame, predictions: pd.DataFrame
+    ) -> None:
+        kept = split["label"].value_counts()
+        files = kept.add(removed["label"].value_counts(), fill_value=0).astype(int)
+        counts = pd.DataFrame({"label": self.labels, "files": files[self.labels].to_numpy()})
+        write_plot("classes", counts.assign(kept=kept[self.labels].to_numpy()))
+        by_split = split.groupby(["label", "split"]).size().rename("images").reset_index()
+        write_plot("split", by_split)
+        train = split[split["split"] == "train"]["label"].value_counts()[self.labels].to_numpy()
+        children = [int(train[0]), *[0] * (len(self.labels) - 1)]
+        write_plot(
+            "balance",
+            pd.DataFrame({"label": self.labels, "originals": train, "children": children}),
+        )
+        epochs = {"epoch": [1, 2], "accuracy": [0.4, 0.9], "loss": [1.1, 0.3]}
+        validation = {
+            "val_accuracy": [0.5, 0.8],
+            "val_loss": [1.0, 0.4],
+            "learning_rate": [0.1, 0.1],
+        }
+        write_plot("history", pd.DataFrame(epochs | validation))
+        write_plot("per_class", self._per_class(predictions))
+        test = predictions["image_id"] + "/" + predictions["label"]
+        sizes = {name: int((split["split"] == name).sum()) for name in SPLITS}
+        files_in = {
+            "files": int(files.sum()),
+            "largest_class": int(files.max()),
+            "smallest_class": int(files.min()),
+        }
+        balance = {
+            "train": sizes["train"] + children[0],
+            "children": children[0],
+            "height": 8,
+            "width": 8,
+        }
+        write_metrics("augment", balance | {"smallest_train_class": 6, "largest_train_class": 12})
+        write_metrics("clean", {"kept": len(split), "removed": len(removed), "groups": 1234})
+        write_metrics("download", files_in | {"source_fingerprint": "a" * 16})
+        write_metrics("scan", {"wrong_extension": 0})
+        write_metrics("split", sizes | {"leaks": 0, "test_fingerprint": fingerprint(test)})
+        write_metrics(
+            "train", {"parameters": 54321, "epochs": 2, "best_epoch": 2, "val_accuracy": 0.8125}
+        )
+        parity = {
+            "max_probability_difference": 0.000003,
+            "top1_agreement": 0.9875,
+            "images_compared": 77,
+        }
+        write_metrics("export", parity)
+        n, right = len(predictions), int(predictions["correct"].sum())
+        figures = {
+            "accuracy": right / n,
+            "accuracy_low": 0.2077,
+            "accuracy_high": 0.9385,
+            "confidence_level": 0.95,
+            "n": n,
+            "correct": right,
+        }
+        more = {
+            "macro_f1": 0.6543,
+            "classes_tested": len(self.labels),
+            "test_fingerprint": fingerprint(test),
+        }
+        write_metrics("evaluate", figures | more)
+
+    @staticmethod
+    def _per_class(predictions: pd.DataFrame) -> pd.DataFrame:
+        """Return figures of which n, correct and recall are true and no two columns are alike."""
+        found = predictions.groupby("label")["correct"].agg(["size", "sum"]).reset_index()
+        found.columns = pd.Index(["label", "n", "correct"])
+        recall = found["correct"] / found["n"]
+        shares = {"precision": recall / 3, "recall": recall, "f1": recall / 2}
+        return found.assign(**shares, recall_low=0.2 * recall, recall_high=1.0)
+
+
+def _write_picture(uri: str, colour: tuple[int, int, int]) -> str:
+    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (30, 20), colour).save(uri)
+    return sha256_hex(Path(uri).read_bytes())
+
+
+class Page(HTMLParser):
+    """Reads a page: text, figures, start tags; refuses tags that do not match."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html, self.open_tags = html, list[str]()
+        self.tags = list[tuple[str, dict[str, str]]]()
+        self.figures = list[dict[str, Any]]()
+        self.words = list[str]()
+        self.feed(html)
+        assert not self.open_tags
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.tags.append((tag, values))
+        if tag in ("td", "th", "dt", "dd"):
+            self.words.append(" ")
+        if tag == "figure":
+            self.figures.append({"images": [], "blanks": [], "text": ""})
+        if "figure" in self.open_tags and tag == "img":
+            self.figures[-1]["images"].append(values)
+        if "figure" in self.open_tags and "blank" in values.get("class", ""):
+            self.figures[-1]["blanks"].append(values)
+        if tag not in VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open_tags.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open_tags:
+            self.words.append(data)
+        if "figure" in self.open_tags:
+            self.figures[-1]["text"] += data
+
+    @property
+    def text(self) -> str:
+        """Return the page's text with every run of white space as one space."""
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture
+def make_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
+    monkeypatch.chdir(tmp_path)
+
+    def make(**how: Any) -> Page:
+        Run(**how).write()
+        report.main()
+        return Page(report.PAGE.read_text(encoding="utf-8"))
+
+    return make
+
+
+def colour_of(image: dict[str, str]) -> tuple[int, ...]:
+    """Return the mean colour of an embedded picture."""
+    data = base64.b64decode(image["src"].removeprefix("data:image/webp;base64,"))
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return tuple(int(value) for value in pixels.mean(axis=(0, 1)).round())
+
+
+def test_numbers_in_the_page_are_those_of_the_metrics(make_page: Callable[..., Page]) -> None:
+    text = make_page().text
+
+    for words in (
+        "66.7% 2 of 3 test pictures right",
+        "The 95% interval runs from 20.8% to 93.8%",
+        "would get 1 right (33.3%)",
+        "30 files came in, 6 were left out and 24 kept.",
+        "train 18 validation 3 test 3 left out 6",
+        "every class alike 0.654",
+        "Leaks between the splits 0",
+        "form 1,234 groups",
+        "Training sees 24 pictures: 18 originals and 6 altered children. A class then has 6 to 12.",
+        "Model tiny_net Parameters 54,321 Best epoch 2 of 2 Validation accuracy 81.2%",
+        "beside the trained one on 77 validation pictures. "
+        "They name the same class in 98.8% of them.",
+        "The largest difference in a probability is 0.000003.",
+        "keras 9.8.7",
+        "Fingerprint of the source " + "a" * 16,
+    ):
+        assert words in text
+
+
+def test_the_headline_warns_of_few_test_pictures_and_a_wide_interval(
+    make_page: Callable[..., Page],
+) -> None:
+    text = make_page().text
+
+    assert "Few test pictures: the interval is wide. It spans 73.1 percentage points." in text
+    assert "Few test pictures in 3 of 3 classes." in text
+    assert "rough: cat 1, dog 1, owl 1." in text
+
+
+def test_per_class_figures_stand_in_the_row_of_their_class(make_page: Callable[..., Page]) -> None:
+    text = make_page().text
+
+    assert "cat 0 1 0.000 0% 0% 0% to 100%" in text
+    assert "dog 1 1 0.500 33.3% 100% 20.0% to 100%" in text
+
+
+def test_the_confusion_matrix_counts_predictions_by_actual_row_and_predicted_column() -> None:
+    predictions = pd.DataFrame(
+        {"label": list("aab"), "predicted": list("aba"), "correct": [True, False, False]}
+    )
+
+    found = report.confusion(predictions, ["a", "b", "c"])
+
+    assert found["rows"] == [
+        {"actual": "a", "n": 2, "cells": [("a", 1), ("b", 1), ("c", 0)]},
+        {"actual": "b", "n": 1, "cells": [("a", 1), ("b", 0), ("c", 0)]},
+        {"actual": "c", "n": 0, "cells": [("a", 0), ("b", 0), ("c", 0)]},
+    ]
+    assert found["top"] == {("a", "b"): 1, ("b", "a"): 1}
+
+
+def test_a_large_confusion_matrix_keeps_the_classes_with_the_most_mistakes() -> None:
+    names = [f"class {number:03}" for number in range(200)]
+    predictions = pd.DataFrame({"label": names, "predicted": names, "correct": True})
+    predictions.loc[150, ["predicted", "correct"]] = ["class 151", False]
+
+    found = report.confusion(predictions, names)
+
+    assert len(found["names"]) == len(found["rows"]) == report.MATRIX_CLASSES
+    assert {"class 150", "class 151"} < set(found["names"])
+
+
+def test_captions_belong_to_the_pictures_shown(make_page: Callable[..., Page]) -> None:
+    page = make_page(mistakes=2)
+
+    shown = {}
+    for figure in page.figures:
+        found = re.search(r"class(\d)/<b>0\.png", figure["text"])
+        if found and len(figure["images"]) == 1:
+            shown[int(found[1])] = figure
+    assert sorted(shown) == [0, 1, 2]
+    for c, figure in shown.items():
+        assert colour_of(figure["images"][0]) == pytest.approx(Run.colour(c, 0), abs=6)
+        assert f"picture of {['cat', 'dog', 'owl'][c]}" in figure["images"][0]["alt"]
+    assert "taken for dog, 61.0% sure" in shown[0]["text"]
+    assert "taken for owl, 79.0% sure" in shown[1]["text"]
+    assert "recognised, 97.0% sure" in shown[2]["text"]
+
+
+def test_mistakes_are_the_wrong_predictions_with_the_highest_loss() -> None:
+    predictions = pd.DataFrame(
+        {"uri": list("abcd"), "loss": [0.1, 3.0, 5.0, 9.0], "correct": [False, False, False, True]}
+    )
+
+    assert list(report.worst_mistakes(predictions, 2)["uri"]) == ["c", "b"]
+    assert report.worst_mistakes(predictions, 0).empty
+
+
+def test_pictures_are_drawn_by_the_fingerprint_alone() -> None:
+    predictions = pd.DataFrame({"uri": [f"{number}" for number in range(100)]})
+
+    first = list(report.drawn(predictions, "a")["uri"])
+
+    assert first == list(report.drawn(predictions, "a")["uri"])
+    assert first != list(report.drawn(predictions, "b")["uri"])
+    assert len(set(first)) == report.DRAWN
+
+
+@pytest.mark.parametrize("labels", [[HOSTILE, "dog"], ["cat", HOSTILE]])
+def test_labels_and_paths_are_escaped_wherever_they_stand(
+    make_page: Callable[..., Page], labels: list[str]
+) -> None:
+    page = make_page(labels=labels)
+
+    assert HOSTILE in page.text
+    assert "<b>0.png" in page.text
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not [name for _, values in page.tags for name in values if name.startswith("on")]
+    assert "<b>0.png" not in page.html
+
+
+def test_the_page_needs_nothing_from_elsewhere(make_page: Callable[..., Page]) -> None:
+    page = make_page()
+
+    assert not re.search(r"(?i)https?:|url\(|@import|<script|<iframe|<object", page.html)
+    links = [values[name] for _, values in page.tags for name in ("src", "href") if name in values]
+    assert links
+    assert all(link.startswith(("data:", "#")) for link in links)
+
+
+def test_every_picture_has_a_text_and_every_heading_follows_its_parent(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page()
+
+    assert all(values.get("alt") for tag, values in page.tags if tag == "img")
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all("scope" in values for tag, values in page.tags if tag == "th")
+    anchors = {values["href"] for tag, values in page.tags if tag == "a"}
+    assert anchors <= {f"#{values['id']}" for _, values in page.tags if "id" in values}
+
+
+def test_equal_input_gives_equal_bytes(make_page: Callable[..., Page]) -> None:
+    first = make_page().html
+
+    report.main()
+
+    assert report.PAGE.read_text(encoding="utf-8") == first
+
+
+def test_files_that_cannot_be_shown_get_a_tile_with_the_reason(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page()
+
+    figures = {
+        name: figure
+        for figure in page.figures
+        for name in ("empty.jpg", "cut.jpg")
+        if name in figure["text"]
+    }
+    assert "empty files: nothing to show" in figures["empty.jpg"]["text"]
+    assert "cut off: nothing to show" in figures["cut.jpg"]["text"]
+    assert all(figure["blanks"] and not figure["images"] for figure in figures.values())
+
+
+def test_a_test_picture_that_has_vanished_gets_a_tile(make_page: Callable[..., Page]) -> None:
+    make_page()
+    Path("data/raw/class0/<b>0.png").unlink()
+
+    report.main()
+
+    page = Page(report.PAGE.read_text(encoding="utf-8"))
+    assert any(figure["blanks"] and "taken for dog" in figure["text"] for figure in page.figures)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff\xd8\xff\xc3", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\0\0\0\0WEBP"]
+)
+def test_no_bytes_make_a_tile_fail(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+
+    assert file_tile(str(tmp_path / "file")) is None
+    assert file_tile(str(tmp_path / "missing")) is None
+
+
+def test_pairs_show_what_was_left_out_beside_what_was_kept(make_page: Callable[..., Page]) -> None:
+    page = make_page()
+
+    near = next(figure for figure in page.figures if "near.png" in figure["text"])
+    assert [image["alt"] for image in near["images"]] == [
+        "Left out, labelled cat",
+        "Kept, labelled cat",
+    ]
+    assert "Similarity 0.9512" in near["text"]
+    conflict = next(figure for figure in page.figures if "left.png" in figure["text"])
+    texts = [image["alt"] for image in conflict["images"]]
+    assert texts == ["Left out, labelled cat", "Left out as well, labelled dog"]
+
+
+def test_a_page_without_removals_and_mistakes_says_so(make_page: Callable[..., Page]) -> None:
+    text = make_page(with_removed=False, mistakes=0).text
+
+    assert "Nothing. All 24 files were kept." in text
+    assert "None: all 3 test pictures were recognised." in text
+    assert "100% 3 of 3 test pictures right" in text
+    assert "Worst mistakes" not in text
+
+
+def test_planted_faults_are_shown_where_there_are_any(make_page: Callable[..., Page]) -> None:
+    page = make_page()
+    assert "Planted faults" not in page.text
+    planted = {"planted_corrupt": 31, "planted_corrupt_found": 29}
+    mistaken = {"sound_removed_as_corrupt": 1, "sound_removed_as_duplicate": 2}
+    write_metrics("clean", {"kept": 24, "removed": 6, "groups": 20} | planted | mistaken)
+
+    report.main()
+
+    text = Page(report.PAGE.read_text(encoding="utf-8")).text
+    assert "Broken files 31 29" in text
+    assert "left out by mistake: 1 as broken, 2 as copies" in text
+
+
+def test_metrics_and_tables_of_different_runs_are_refused(make_page: Callable[..., Page]) -> None:
+    make_page()
+    figures = json.loads(Path("metrics/evaluate.json").read_text())
+    write_metrics("evaluate", figures | {"correct": 3})
+
+    with pytest.raises(
+        InputError, match=r"evaluate\.correct is 3, but data/predictions\.parquet says 2"
+    ):
+        report.main()
+
+
+def test_a_missing_file_is_named(make_page: Callable[..., Page]) -> None:
+    make_page()
+    Path("metrics/train.json").unlink()
+
+    with pytest.raises(InputError, match=r"metrics/train\.json is missing"):
+        report.main()
+
+
+def test_two_hundred_classes_fit_in_a_page(make_page: Callable[..., Page]) -> None:
+    page = make_page(labels=[f"kind {number:03} {'x' * 80}" for number in range(200)], per_class=3)
+
+    assert report.PAGE.stat().st_size < 2_000_000
+    assert "The other 160 classes" in page.text
+    assert "Of 200 classes the 40 with the most mistakes are shown" in page.text
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    template = (report.TEMPLATES / "report.html").read_text(encoding="utf-8")
+
+    duplicates = ("exact_duplicate", "near_duplicate", "label_conflict")
+    for reason in (*REASONS, *duplicates, "too_small", "dropped", "beside_official_set"):
+        assert f'"{reason}": (' in template
+
+
+def removals(**counts: int) -> pd.DataFrame:
+    rows = [
+        {"uri": f"{reason}/{number}", "reason": reason, "kept_uri": "", "similarity": number / 100}
+        for reason, count in counts.items()
+        for number in range(count)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_chosen_removals_are_spread_over_the_reasons_and_favour_what_needs_a_look() -> None:
+    chosen = choose_removed(
+        removals(near_duplicate=50, label_conflict=50, empty=50, truncated=1), limit=13
+    )
+
+    assert chosen["reason"].value_counts().to_dict() == {
+        "near_duplicate": 6, "label_conflict": 4, "empty": 2, "truncated": 1,
+    }  # fmt: skip
+    near = chosen[chosen["reason"] == "near_duplicate"]
+    assert list(near["similarity"]) == [0.0, 0.01, 0.02, 0.03, 0.04, 0.05]
+    assert set(near["of"]) == {50}
+
+
+def test_the_choice_does_not_depend_on_the_order_of_the_rows() -> None:
+    removed = removals(near_duplicate=9, exact_duplicate=9)
+    shuffled = removed.sample(frac=1, random_state=3)
+
+    assert list(choose_removed(removed, 7)["uri"]) == list(choose_removed(shuffled, 7)["uri"])
+
+
+def test_families_are_originals_with_their_own_children() -> None:
+    train = pd.DataFrame(
+        [
+            (0, "a", "id2", "cat", ""),
+            (1, "a", "id2", "cat", "id2"),
+            (2, "a", "id2", "cat", "id2"),
+            (3, "b", "id1", "cat", ""),
+            (4, "c", "id3", "dog", ""),
+            (5, "d", "id4", "owl", ""),
+        ],
+        columns=["row", "uri", "image_id", "label", "parent_id"],
+    )
+
+    families = choose_families(train, samples=2, children=1, classes=2)
+
+    assert families == {"cat": [(0, [1]), (3, [])], "dog": [(4, [])]}
+
+
+def test_a_tile_keeps_proportions_and_enlarges_nothing() -> None:
+    pixels = rng_for(5).integers(0, 256, (200, 400, 3), dtype=np.uint8)
+
+    large, small = make_tile(pixels, side=100), make_tile(pixels[:20, :30], side=100)
+
+    assert (large.width, large.height, large.pixelated) == (100, 50, False)
+    assert (small.width, small.height, small.pixelated) == (30, 20, True)
+
+
+def test_the_stage_needs_no_tensorflow() -> None:
+    code = "import sys, stages.report; sys.exit('tensorflow' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

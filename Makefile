@@ -4,12 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Stages are run as `python -m stages.<name>`: this environment's Python, whatever is active outside.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help setup repro test lint report preset bench lock
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1@/' | column -t -s @
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed ## set up, run what is out of date in the pipeline, show the result
 	@dvc repro

@@ -49,7 +49,6 @@ def class_info(class_names: list[str], descriptions: dict[str, str]) -> dict[str
 
 def write_exported(classifier: Classifier, info: dict[str, dict[str, Any]], folder: Path) -> None:
     """Write model.onnx, labels.json, class_info.json and preprocessing.json."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     signature = keras.InputSpec(shape=classifier.model.input_shape, dtype="float32", name=INPUT)
     with warnings.catch_warnings():
@@ -80,8 +79,10 @@ def main() -> None:
     classifier = load_classifier()
     info = class_info(classifier.class_names, params.descriptions)
     pictures = np.asarray(load_split("val")[0][: params.parity_images])
-    write_exported(classifier, info, EXPORTED)
-    exported = ExportedClassifier(EXPORTED)
+    unproven = EXPORTED.with_suffix(".partial")
+    shutil.rmtree(unproven, ignore_errors=True)
+    write_exported(classifier, info, unproven)
+    exported = ExportedClassifier(unproven)
     parity = compare(
         predict(classifier, pictures, BATCH, "export"), exported.predict_arrays(pictures)
     )
@@ -92,6 +93,8 @@ def main() -> None:
             f"allowed is export.max_difference = {params.max_difference:g}; raise it only if you "
             "know why"
         )
+    shutil.rmtree(EXPORTED, ignore_errors=True)
+    unproven.rename(EXPORTED)
     size = (EXPORTED / "model.onnx").stat().st_size
     write_metrics("export", {**parity, "bytes": size, "images_compared": len(pictures)})
     summarise(

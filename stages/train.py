@@ -23,7 +23,7 @@ from stages.lib.keras_runtime import keras, make_deterministic
 from stages.lib.metrics import METRICS, write_metrics, write_plot
 from stages.lib.models import MODELS
 from stages.lib.params import STRICT, load_params
-from stages.lib.progress import summarise
+from stages.lib.progress import open_bar, summarise
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -48,18 +48,24 @@ class Params:
 
 
 class EpochLines(keras.callbacks.Callback):  # type: ignore[misc]
-    """Prints one line per epoch and stops on a loss that is no number."""
+    """Shows a bar within the epoch, one line after it, and stops on a loss that is no number."""
 
     def __init__(self, epochs: int, images: int) -> None:
         super().__init__()
         self.epochs, self.images, self.rows = epochs, images, list[dict[str, float]]()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Start the epoch's clock."""
+        """Start the epoch's clock and bar."""
         self.started = time.monotonic()
+        self.bar = open_bar(self.params["steps"], f"epoch {epoch + 1}", "batches")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the bar."""
+        self.bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep and print the epoch's figures."""
+        self.bar.close()
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(figures["loss"]):
             raise InputError(

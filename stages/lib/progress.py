@@ -27,6 +27,12 @@ def track(items: Iterable[T], total: int, description: str, unit: str) -> Iterat
             print(f"{description}: {done:,} of {total:,} {unit}, {rate:,.0f}/s", flush=True)
 
 
+def open_bar(total: int, description: str, unit: str) -> tqdm:
+    """Return a bar to `update` and `close` by hand; it shows on a terminal alone."""
+    hidden = not sys.stderr.isatty()
+    return tqdm(total=total, desc=description, unit=f" {unit}", leave=False, disable=hidden)
+
+
 def summarise(stage: str, sentence: str) -> None:
     """Print the one line that a stage ends with."""
     print(f"{stage}: {sentence}", flush=True)

@@ -39,7 +39,8 @@ def main() -> None:
     for name in pipeline["stages"]:
         seconds, megabytes, said = run_stage(name)
         total += seconds
-        print(f"| {name} | {seconds:.1f} | {megabytes:,.0f} | {said.partition(': ')[2]} |", flush=True)
+        said = said.partition(": ")[2]
+        print(f"| {name} | {seconds:.1f} | {megabytes:,.0f} | {said} |", flush=True)
     print(f"| all | {total:.1f} | | |")
 
 

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.augmentation import augment_picture, build_policy, policy_from_json
 from stages.lib.dataset import DATASET, INDEX_FILE, array_file, save_preprocessing
-from stages.lib.errors import run_stage
+from stages.lib.errors import InputError, run_stage
 from stages.lib.images import Fit, Preprocessing, prepare_picture
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.parallel import ParallelParams, map_in_order
@@ -105,13 +106,19 @@ def make_rows(
     as JSON.
     """
     uri, seeds = job
+    Image.MAX_IMAGE_PIXELS = None  # scan has refused what is too large, by its own budget
     picture = prepare_picture(Path(uri).read_bytes(), how)
-    return np.stack(
-        [
-            augment_picture(policy_from_json(transforms), picture, seed) if seed else picture
-            for seed in seeds
-        ]
-    )
+    rows = [
+        augment_picture(policy_from_json(transforms), picture, seed) if seed else picture
+        for seed in seeds
+    ]
+    for child in rows:
+        if (child.shape, child.dtype) != (picture.shape, picture.dtype):
+            raise InputError(
+                f"augment.transforms must keep pictures {picture.dtype} {picture.shape}, got "
+                f"{child.dtype} {child.shape}; leave out what crops, resizes or normalises"
+            )
+    return np.stack(rows)
 
 
 def write_arrays(

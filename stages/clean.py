@@ -74,7 +74,7 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
         elif row.verdict == "suspect" and row.reason not in params.keep_suspect and not wanted:
             reason, rule = (
                 str(row.reason),
-                f"scan: suspect, not in clean.keep_suspect {', '.join(params.keep_suspect) or 'which is empty'}",
+                f"scan: suspect, not in clean.keep_suspect [{', '.join(params.keep_suspect)}]",
             )
         elif min(row.width, row.height) < params.min_side and not wanted:
             reason, rule = "too_small", f"clean.min_side = {params.min_side}"

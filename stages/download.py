@@ -57,7 +57,7 @@ def check_source(params: Params) -> None:
             f"{params.clip_pattern!r}"
         )
     for folder, label in params.class_names.items():
-        if not label or "/" in label:
+        if label in ("", ".", "..") or "/" in label:
             raise InputError(
                 f"download.class_names: a label must be a folder name, got {label!r} for {folder!r}"
             )
@@ -116,7 +116,8 @@ def list_files(files: Sequence[SourceFile], clip_pattern: str) -> pd.DataFrame:
     rows = []
     for file in files:
         match = clip.search(file.place) if clip else None
-        rows.append((_uri(file), file.label, file.official_split, match[1] if match else ""))
+        name = (match[1] or "") if match else ""  # a group that took no part is None
+        rows.append((_uri(file), file.label, file.official_split, name))
     return pd.DataFrame(rows, columns=list(FILES.columns), dtype="str")
 
 
@@ -139,10 +140,11 @@ def place_files(files: Sequence[SourceFile], folder: Path) -> None:
         if ours:
             file.path.rename(target)
         else:
-            # A file that may not be read, or a link to nothing, becomes a row that scan calls
+            # A file that may not be read, or a link to no file, becomes a row that scan calls
             # unreadable.
             with contextlib.suppress(PermissionError, FileNotFoundError):
-                shutil.copyfile(file.path, target)
+                if file.path.is_file():
+                    shutil.copyfile(file.path, target)
     if RAW.exists():
         shutil.rmtree(RAW)
     finished.rename(RAW)

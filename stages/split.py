@@ -39,12 +39,8 @@ class Params:
 
 def fractions(official: set[str], params: Params) -> dict[str, float]:
     """Return the shares of train, val and test among the images that no official split places."""
-    open_splits = {"val": params.val, "test": params.test}
-    shares = {name: 0.0 if name in official else share for name, share in open_splits.items()}
-    scale = 1.0
-    if "test" in official:  # the official test set is no part of what is divided
-        scale = 1 / (1 - params.test)
-    shares = {name: share * scale for name, share in shares.items()}
+    wanted = {"val": params.val, "test": params.test}
+    shares = {name: 0.0 if name in official else share for name, share in wanted.items()}
     return {"train": 1 - sum(shares.values()), **shares}
 
 
@@ -61,12 +57,14 @@ def assign_splits(rows: pd.DataFrame, params: Params) -> pd.Series:
     needed = [name for name in SPLITS if shares[name] > 0]
     free = rows[fixed == ""]
     table = pd.crosstab(free["group_id"], free["label"])
+    table = table.reindex(columns=sorted(rows["label"].unique()), fill_value=0)
     _require_groups(table, needed)
     order = sorted(
         table.index, key=lambda group: (-table.loc[group].sum(), derive_seed(params.seed, group))
     )
     counts = table.loc[order].to_numpy()
     chosen = _fill(counts, np.array([shares[name] for name in needed]))
+    _require_every_class(counts, chosen, list(table.columns), needed)
     placed = dict(zip(order, (needed[at] for at in chosen), strict=True))
     return fixed.where(fixed != "", rows["group_id"].map(placed))
 
@@ -100,14 +98,36 @@ def _give_every_split_one(
     counts: NDArray[np.int64], chosen: NDArray[np.int64], label: int, splits: int
 ) -> None:
     """Move the smallest groups of a class, in place, until each split has one of that class."""
-    members = np.flatnonzero(counts[:, label])
+    members = [int(group) for group in np.flatnonzero(counts[:, label])]
     for split in range(splits):
         if (chosen[members] == split).any():
             continue
-        held = np.bincount(chosen[members], minlength=splits)
-        giver = int(np.argmax(held))
-        smallest = [group for group in members if chosen[group] == giver][-1]
-        chosen[smallest] = split
+        spare = [group for group in members if not _is_needed(counts, chosen, group)]
+        if spare:
+            held = np.bincount(chosen[spare], minlength=splits)
+            giver = int(np.argmax(held))
+            smallest = [group for group in spare if chosen[group] == giver][-1]
+            chosen[smallest] = split
+
+
+def _is_needed(counts: NDArray[np.int64], chosen: NDArray[np.int64], group: int) -> bool:
+    """Tell whether a group is its split's only one of any of its classes."""
+    holders = (counts[chosen == chosen[group]] > 0).sum(axis=0)
+    return bool((holders[counts[group] > 0] == 1).any())
+
+
+def _require_every_class(
+    counts: NDArray[np.int64], chosen: NDArray[np.int64], labels: list[str], needed: list[str]
+) -> None:
+    """Raise InputError for a class that groups of several classes keep out of a split."""
+    for split, name in enumerate(needed):
+        absent = np.flatnonzero(counts[chosen == split].sum(axis=0) == 0)
+        if len(absent):
+            raise InputError(
+                f"class {labels[absent[0]]!r} finds no place in {name}: too many of its pictures "
+                "are tied to pictures of other classes; set clean.label_conflicts to quarantine, "
+                "or add pictures"
+            )
 
 
 def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.DataFrame:

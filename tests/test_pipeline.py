@@ -41,7 +41,7 @@ print(*[name for name in ("tensorflow", "keras") if name in sys.modules])
 
 
 def imported_by(stage: str) -> tuple[set[str], str]:
-    """Return the project's files that importing a stage loads, and which of TensorFlow and Keras."""
+    """Return the project files that importing a stage loads, and the names of TensorFlow, Keras."""
     run = subprocess.run(
         [sys.executable, "-c", IMPORTED, stage],
         cwd=ROOT,

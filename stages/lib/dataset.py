@@ -31,7 +31,7 @@ def load_split(split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     index = index[index["split"] == split].sort_values("row").reset_index(drop=True)
     try:
         pictures = np.load(array_file(split), mmap_mode="r")
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, EOFError, ValueError) as error:
         raise InputError(
             f"{array_file(split)} cannot be read ({error}); run `dvc repro -f augment`"
         ) from error

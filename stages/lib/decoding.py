@@ -96,6 +96,8 @@ def inspect_bytes(data: bytes, suffix: str, max_pixels: int) -> Inspection:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
             found = (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
+    except Image.DecompressionBombError:  # Pillow's own budget, where it is the smaller one
+        return Inspection("unsupported", "too_many_pixels", kind)
     except (
         Exception
     ) as error:  # decoders raise anything on bad bytes; this is the one place that guards them
@@ -174,7 +176,8 @@ def _decode_grey(data: bytes, mode: str, strict: bool) -> Picture:
     side = {"min_height": WORK_SIDE, "min_width": WORK_SIDE}
     if mode == "CMYK":
         simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=strict, **side)
-        return images.to_grey(images.read_picture(data))
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            return images.to_grey(images.to_rgb(image))
     grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=strict, **side)
     return np.asarray(grey[:, :, 0], np.uint8)
 
@@ -200,6 +203,9 @@ def _damage(data: bytes, kind: str, error: Exception) -> str:
     text = str(error).lower()
     if any(word in text for word in ("truncated", "premature", "unexpected end", "not enough")):
         return "truncated"
-    if kind == "png" and b"IEND" not in data[-16:]:
-        return "truncated"
-    return "damaged"
+    whole = {
+        "jpeg": END_OF_IMAGE in data[-16:],
+        "png": b"IEND" in data[-16:],
+        "webp": len(data) >= 8 + int.from_bytes(data[4:8], "little"),  # the size that RIFF promises
+    }
+    return "damaged" if whole.get(kind, True) else "truncated"

@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from stages.lib.hashing import is_flat
 from stages.lib.images import THUMBNAIL_SIDE, Picture, correlation
+from stages.lib.progress import track
 
 Hashes = NDArray[np.uint64]
 BLOCK_CELLS = 1 << 19  # pairs compared at a time: 4 MB of 64-bit differences, which fit a cache
@@ -23,7 +24,11 @@ def hamming_pairs(queries: Hashes, hashes: Hashes, radius: int) -> NDArray[np.in
 
     Exact: all pairs are compared, none is missed. Shape (pairs, 2), sorted.
     """
-    found = [_block_pairs(queries, hashes, radius, block) for block in _blocks(len(queries))]
+    blocks = list(_blocks(len(queries)))
+    found = [
+        _block_pairs(queries, hashes, radius, block)
+        for block in track(blocks, len(blocks), "compare hashes", "blocks")
+    ]
     return np.concatenate(found) if found else np.empty((0, 2), np.int64)
 
 
@@ -51,19 +56,26 @@ def propose_pairs(rows: pd.DataFrame, radius: int) -> pd.DataFrame:
     mirror = rows["phash_mirrored"].to_numpy(np.uint64)
     textured = np.flatnonzero(~(is_flat(phash) | is_flat(mirror)))
     frames = []
-    for mirrored, queries in ((False, phash), (True, mirror)):
-        pairs = textured[hamming_pairs(queries[textured], phash[textured], radius)]
+    # A hash compares with the median, so that of the left one mirrored and that of the right one
+    # mirrored may differ by some bits: both ways are asked, lest the order of the rows have a say.
+    for mirrored, queries, hashes in (
+        (False, phash, phash),
+        (True, mirror, phash),
+        (True, phash, mirror),
+    ):
+        pairs = textured[hamming_pairs(queries[textured], hashes[textured], radius)]
         frames.append(
             pd.DataFrame(
                 {
                     "left": pairs[:, 0],
                     "right": pairs[:, 1],
-                    "distance": np.bitwise_count(queries[pairs[:, 0]] ^ phash[pairs[:, 1]]),
+                    "distance": np.bitwise_count(queries[pairs[:, 0]] ^ hashes[pairs[:, 1]]),
                     "mirrored": mirrored,
                 }
             )
         )
-    return pd.concat(frames, ignore_index=True)
+    proposed = pd.concat(frames, ignore_index=True).sort_values("distance", kind="stable")
+    return proposed.drop_duplicates(["left", "right", "mirrored"]).reset_index(drop=True)
 
 
 def verify_pairs(rows: pd.DataFrame, proposed: pd.DataFrame, similarity: float) -> pd.DataFrame:
@@ -75,8 +87,11 @@ def verify_pairs(rows: pd.DataFrame, proposed: pd.DataFrame, similarity: float) 
     thumbnails = rows["thumbnail"].to_numpy()
     values = [
         correlation(_picture(thumbnails[left]), _picture(thumbnails[right], mirrored))
-        for left, right, mirrored in zip(
-            proposed["left"], proposed["right"], proposed["mirrored"], strict=True
+        for left, right, mirrored in track(
+            zip(proposed["left"], proposed["right"], proposed["mirrored"], strict=True),
+            len(proposed),
+            "compare pixels",
+            "pairs",
         )
     ]
     pairs = proposed.assign(similarity=np.array(values, np.float64))
@@ -107,6 +122,8 @@ def find_duplicates(rows: pd.DataFrame, radius: int, similarity: float) -> pd.Da
     )
     copies = _repeat_for_copies(verified, first["image_id"])
     pairs = pd.concat([equal, copies], ignore_index=True)
+    # Where one of the two is empty, its columns have no type of their own to give.
+    pairs = pairs.astype({"left": np.int64, "right": np.int64, "similarity": np.float64})
     return pairs.sort_values(["left", "right"]).reset_index(drop=True)
 
 

@@ -1,5 +1,6 @@
 """Decisions made by a person, bound to a picture's content and not to its name."""
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,16 @@ def read_overrides(path: Path = OVERRIDES_FILE) -> Overrides:
     understood.
     """
     try:
-        rows = pd.read_csv(path, dtype="str", keep_default_na=False, comment="#")
-    except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
+        # A line is a comment or none: a label may hold a # of its own.
+        text = "".join(line for line in lines if not line.startswith("#"))
+        rows = pd.read_csv(io.StringIO(text), dtype="str", keep_default_na=False)
+    except (
+        FileNotFoundError,
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
         raise InputError(
             f"{path} cannot be read ({error}); it needs at least the line {','.join(COLUMNS)}"
         ) from error

@@ -21,7 +21,7 @@ FEW = 4 * CHUNK  # starting worker processes costs about a second; below this it
 class ParallelParams:
     """How work is spread over processes. Changes no result, so no stage depends on it."""
 
-    backend: Literal["loky", "multiprocessing", "threading"]
+    backend: Literal["loky", "threading"]
     workers: Annotated[int, Field(ge=0)]
 
 

@@ -39,7 +39,7 @@ def read_params_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is missing: run `make preset NAME=demo` to put one in place")
     try:
         content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold one section per stage, found {type(content).__name__}")
@@ -59,8 +59,10 @@ def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -
     if section not in content:
         raise InputError(f"{path}: section {section!r} is missing; compare with presets/demo.yaml")
     try:
-        # Through JSON, because strict validation of Python objects would refuse lists for tuples.
-        return TypeAdapter(params_class).validate_json(json.dumps(content[section]))
+        # Through JSON, because strict validation of Python objects would refuse lists for tuples;
+        # what JSON has no form for, as YAML's dates, is judged as text.
+        text = json.dumps(content[section], default=str)
+        return TypeAdapter(params_class).validate_json(text)
     except ValidationError as error:
         known = [field.name for field in fields(params_class)]  # type: ignore[arg-type]
         problems = "; ".join(_sentence(section, dict(problem), known) for problem in error.errors())

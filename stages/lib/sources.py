@@ -1,9 +1,15 @@
 """Where pictures come from: a folder of class folders, an archive, or the URL of one."""
 
+import errno
 import hashlib
+import lzma
+import os
 import shutil
+import stat
 import tarfile
+import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -11,11 +17,12 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import fsspec
+from aiohttp import ClientError
 
 from stages.lib.errors import InputError
 from stages.lib.progress import track
 
-JUNK_FILES = frozenset({"thumbs.db", "desktop.ini"})
+JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
 JUNK_FOLDERS = frozenset({"__macosx"})
 OFFICIAL_SPLITS = {
     "train": "train",
@@ -27,6 +34,7 @@ OFFICIAL_SPLITS = {
     "testing": "test",
 }
 BLOCK = 1 << 20
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def fetch_archive(url: str, target: Path) -> None:
             size = getattr(stream, "size", None) or 0
             for block in track(blocks, max(-(-size // BLOCK), 1), "download", "MB"):
                 out.write(block)
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, ClientError) as error:
         target.unlink(missing_ok=True)
         raise InputError(
             f"download.source {url!r} could not be fetched: {error or type(error).__name__}; "
@@ -84,13 +92,20 @@ def unpack_archive(archive: Path, target: Path) -> None:
             _unpack_tar(archive, target)
         else:
             raise InputError(f"download.source {str(archive)!r} must be a zip or tar archive")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except RuntimeError as error:  # a password is asked for, or an odd way of compression
+        raise InputError(
+            f"archive {str(archive)!r} cannot be unpacked: {error}; unpack it by hand and name the "
+            "folder"
+        ) from error
+    except (*DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's fault, not the archive's
         raise InputError(f"archive {str(archive)!r} is damaged: {error}; fetch it again") from error
 
 
 def _unpack_zip(archive: Path, target: Path) -> None:
     with zipfile.ZipFile(archive) as content:
-        members = [member for member in content.infolist() if not member.is_dir()]
+        members = [member for member in content.infolist() if _is_ordinary(member)]
         places = [_place(target, member.filename) for member in members]
         require_space(target, sum(member.file_size for member in members))
         pairs = zip(members, places, strict=True)
@@ -99,9 +114,15 @@ def _unpack_zip(archive: Path, target: Path) -> None:
                 _write(place, stream)
 
 
+def _is_ordinary(member: zipfile.ZipInfo) -> bool:
+    """Tell files from folders and links; an archive from a system without modes says 0."""
+    return not member.is_dir() and stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
+
+
 def _unpack_tar(archive: Path, target: Path) -> None:
     with tarfile.open(archive) as content:
         members = [member for member in content if member.isfile()]
+        _require_end(content)
         places = [_place(target, member.name) for member in members]
         require_space(target, sum(member.size for member in members))
         pairs = zip(members, places, strict=True)
@@ -112,9 +133,22 @@ def _unpack_tar(archive: Path, target: Path) -> None:
                 _write(place, stream)
 
 
+def _require_end(content: tarfile.TarFile) -> None:
+    """Raise TarError where a damaged header ended the listing early, as it does without a word.
+
+    Only zeros may follow the last member. Reading on to the end also has gzip check its checksum.
+    """
+    stream = content.fileobj
+    assert stream is not None  # it is open
+    stream.seek(content.offset)
+    for block in iter(lambda: stream.read(BLOCK), b""):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError("a header in the middle cannot be read")
+
+
 def _place(target: Path, name: str) -> Path:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise InputError(
             f"archive member {name!r} leads outside the target; such an archive is not unpacked"
         )
@@ -161,7 +195,11 @@ def list_source(
     files = [
         found for top, split in tops for found in _class_files(top, split, class_names, exclude)
     ]
+    _tell_of_loose_files([top for top, _ in tops])
+    _require_known_names(class_names, [folder for top, _ in tops for folder in _folders(top)])
     labels = {file.label for file in files}
+    if "" in labels:
+        raise InputError(f"a class folder in {str(root)!r} has a name of spaces alone; rename it")
     if len(labels) < 2:
         raise InputError(
             f"a classifier needs at least two classes with files, found {len(labels)} "
@@ -171,18 +209,43 @@ def list_source(
     return sorted(_without_clashes(files), key=lambda file: (file.label, file.place))
 
 
+def _tell_of_loose_files(tops: list[Path]) -> None:
+    """Say what lies beside the class folders: it has no label, so it is not used."""
+    loose = [
+        path
+        for top in tops
+        for path in sorted(top.iterdir())
+        if path.is_file() and not _is_junk(path.name)
+    ]
+    if loose:
+        print(
+            f"download: {len(loose)} files lie beside the class folders, have no label and are not "
+            f"used, the first is {loose[0].name!r}"
+        )
+
+
+def _require_known_names(class_names: dict[str, str], folders: list[Path]) -> None:
+    names = {_readable(folder.name).strip() for folder in folders}
+    for name in class_names:
+        if name not in names:
+            raise InputError(
+                f"download.class_names: {name!r} is no class folder of the source; "
+                f"the folders are {', '.join(sorted(names))}"
+            )
+
+
 def _class_files(
     top: Path, split: str, class_names: dict[str, str], exclude: tuple[str, ...]
 ) -> Iterator[SourceFile]:
     for folder in _folders(top):
         if any(fnmatch(folder.name.strip(), pattern) for pattern in exclude):
             continue
-        name = folder.name.strip()
+        name = _readable(folder.name).strip()
         label = class_names.get(name, name)
         for path in sorted(folder.rglob("*")):
             inside = path.relative_to(folder)
             if (path.is_file() or path.is_symlink()) and not any(map(_is_junk, inside.parts)):
-                place = PurePosixPath(split, *inside.parts)
+                place = PurePosixPath(split, *map(_readable, inside.parts))
                 yield SourceFile(path, label, str(place), split)
 
 
@@ -214,6 +277,14 @@ def _step_in(folder: Path) -> Path:
 
 def _folders(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if path.is_dir() and not _is_junk(path.name)]
+
+
+def _readable(name: str) -> str:
+    """Return a name that every table can hold: bytes that are no UTF-8 and control characters are
+    replaced.
+    """
+    text = os.fsencode(name).decode("utf-8", "replace")
+    return "".join("\ufffd" if unicodedata.category(sign) == "Cc" else sign for sign in text)
 
 
 def _is_junk(name: str) -> bool:

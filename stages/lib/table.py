@@ -124,17 +124,21 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
     """
     if not path.is_file():
         raise InputError(f"{path} is missing: run `dvc repro`, which makes it")
-    if path.suffix == ".csv":
-        text = [name for name, kind in table.columns.items() if kind == TEXT]
-        frame = pd.read_csv(path, dtype=dict.fromkeys(text, "str"), keep_default_na=False)
-    else:
-        frame = pq.read_table(path).to_pandas()
+    try:
+        frame = _read_csv(path, table) if path.suffix == ".csv" else pq.read_table(path).to_pandas()
+    except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{path} is damaged: {error}; run `dvc repro`, which makes it") from error
     _check(path, frame, table)
     frame = frame[list(table.columns)]
     if path.suffix == ".csv":
         numbers = [name for name, kind in table.columns.items() if pa.types.is_floating(kind)]
         frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in numbers})
     return frame
+
+
+def _read_csv(path: Path, table: Table) -> pd.DataFrame:
+    text = [name for name, kind in table.columns.items() if kind == TEXT]
+    return pd.read_csv(path, dtype=dict.fromkeys(text, "str"), keep_default_na=False)
 
 
 def _check(path: Path, frame: pd.DataFrame, table: Table) -> None:
@@ -149,9 +153,10 @@ def _check(path: Path, frame: pd.DataFrame, table: Table) -> None:
         first = ", ".join(map(str, repeated.iloc[0]))
         raise InputError(f"{path}: {'+'.join(key)} must be unique, but {first!r} stands twice")
     for column, values in table.allowed:
-        unknown = set(frame[column]) - set(values)
+        unknown = sorted(map(str, set(frame[column]) - set(values)))
         if unknown:
-            raise InputError(f"{path}: {column} must be one of {values}, got {sorted(unknown)}")
-    if "label" in table.columns and (frame["label"] == "").any():
-        uri = frame.loc[frame["label"] == "", "uri"].iloc[0]
-        raise InputError(f"{path}: every image needs a label, {uri!r} has none")
+            raise InputError(f"{path}: {column} must be one of {values}, got {unknown}")
+    if "label" in table.columns:
+        nameless = frame.loc[frame["label"].fillna("") == "", "uri"]
+        if len(nameless):
+            raise InputError(f"{path}: every image needs a label, {nameless.iloc[0]!r} has none")

@@ -1,0 +1,471 @@
+"""Clean decides from the scan's table alone: every row stays or goes once, with a reason."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from stages import clean
+from stages.clean import (
+    Params,
+    class_counts,
+    clean_metrics,
+    decide,
+    relabel,
+    require_every_class,
+)
+from stages.lib.errors import InputError
+from stages.lib.overrides import Overrides
+from stages.lib.table import RAW_TRUTH
+from stages.lib.truth import planted_metrics
+
+PARAMS = Params(
+    keep_suspect=("missing_eoi",),
+    min_side=16,
+    hash_radius=10,
+    remove_similarity=0.95,
+    group_similarity=0.9,
+    label_conflicts="quarantine",
+)
+NOTHING = Overrides(frozenset(), frozenset(), {}, frozenset())
+Scanned = Callable[..., pd.DataFrame]
+Maker = Callable[..., bytes]
+
+
+def reasons(removed: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(removed["uri"], removed["reason"], strict=True))
+
+
+def id_of(scan: pd.DataFrame, uri: str) -> str:
+    return str(scan.set_index("uri").loc[uri, "image_id"])
+
+
+@pytest.fixture
+def mixed(picture_file: Maker) -> dict[str, bytes]:
+    """Return files of every kind: sound, damaged, small, copied, in conflict."""
+    sound = {f"cat/{n}.png": picture_file(n) for n in range(4)}
+    sound |= {f"dog/{n}.jpg": picture_file(10 + n, "jpeg") for n in range(4)}
+    whole = picture_file(20, "jpeg")
+    return sound | {
+        "cat/empty.jpg": b"",
+        "cat/half.jpg": whole[: len(whole) // 2],
+        "cat/page.jpg": b"<html></html>",
+        "cat/no_end.jpg": picture_file(21, "jpeg")[:-2],
+        "cat/tiny.png": picture_file(22, height=15, width=40),
+        "cat/copy.png": picture_file(0),
+        "cat/again.jpg": picture_file(1, "jpeg_rough"),
+        "dog/cat_in_fact.jpg": picture_file(2, "jpeg"),
+    }
+
+
+# --- What stays and what goes -------------------------------------------------------------------
+
+
+def test_1_kept_and_removed_are_all_rows_exactly_once(
+    scanned: Scanned, mixed: dict[str, bytes]
+) -> None:
+    kept, removed = decide(scanned(mixed), NOTHING, PARAMS)
+
+    assert sorted([*kept["uri"], *removed["uri"]]) == sorted(mixed)
+
+
+def test_2_everything_removed_has_its_reason(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    _, removed = decide(scanned(mixed), NOTHING, PARAMS)
+
+    assert reasons(removed) == {
+        "cat/empty.jpg": "empty",
+        "cat/half.jpg": "truncated",
+        "cat/page.jpg": "not_an_image",
+        "cat/tiny.png": "too_small",
+        "cat/copy.png": "exact_duplicate",
+        "cat/again.jpg": "near_duplicate",
+        "cat/2.png": "label_conflict",
+        "dog/cat_in_fact.jpg": "label_conflict",
+    }
+    kept_uris = removed.set_index("uri")["kept_uri"]
+    assert kept_uris["cat/copy.png"] == "cat/0.png"
+    assert kept_uris["cat/again.jpg"] == "cat/1.png"
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_3_the_order_of_the_rows_has_no_say(
+    scanned: Scanned, mixed: dict[str, bytes], seed: int | None
+) -> None:
+    scan = scanned(mixed)
+
+    there = decide(scan, NOTHING, PARAMS)
+    shuffled = scan.iloc[::-1] if seed is None else scan.sample(frac=1, random_state=seed)
+    back = decide(shuffled, NOTHING, PARAMS)
+
+    for one, other in zip(there, back, strict=True):
+        assert_frame_equal(
+            *(table.sort_values("uri").reset_index(drop=True) for table in (one, other))
+        )
+
+
+def test_4_the_scan_is_not_changed(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+    before = scan.copy(deep=True)
+
+    decide(scan, replace(NOTHING, relabel={id_of(scan, "cat/0.png"): "dog"}), PARAMS)
+
+    assert_frame_equal(scan, before)
+
+
+def test_a_set_without_faults_stays_whole(scanned: Scanned, picture_file: Maker) -> None:
+    files = {f"cat/{n}.png": picture_file(n) for n in range(5)}
+    files |= {f"dog/{n}.png": picture_file(n) for n in range(5, 10)}
+
+    kept, removed = decide(scanned(files), NOTHING, PARAMS)
+
+    assert (len(kept), len(removed), kept["group_id"].nunique()) == (10, 0, 10)
+
+
+@pytest.mark.parametrize("keep_suspect", [(), ("missing_eoi",), ("damaged",)])
+def test_suspect_files_stay_as_the_policy_says(
+    scanned: Scanned, picture_file: Maker, keep_suspect: Any
+) -> None:
+    scan = scanned(
+        {"cat/1.jpg": picture_file(1, "jpeg")[:-2], "cat/2.jpg": picture_file(2, "jpeg")[:-2]}
+    )
+    scan.loc[1, "reason"] = "damaged"
+
+    _, removed = decide(scan, NOTHING, replace(PARAMS, keep_suspect=keep_suspect))
+
+    suspect = {"cat/1.jpg": "missing_eoi", "cat/2.jpg": "damaged"}
+    assert reasons(removed) == {
+        uri: reason for uri, reason in suspect.items() if reason not in keep_suspect
+    }
+
+
+@pytest.mark.parametrize(("min_side", "gone"), [(15, 0), (16, 1), (40, 1), (41, 2)])
+def test_the_shorter_side_counts_and_the_limit_is_inclusive(
+    scanned: Scanned, picture_file: Maker, min_side: int, gone: int
+) -> None:
+    scan = scanned(
+        {
+            "cat/1.png": picture_file(1, height=15, width=80),
+            "cat/2.png": picture_file(2, height=80, width=40),
+        }
+    )
+
+    _, removed = decide(scan, NOTHING, replace(PARAMS, min_side=min_side))
+
+    assert len(removed) == gone
+    assert set(removed["reason"]) <= {"too_small"}
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "keep"])
+def test_a_label_conflict_is_quarantined_or_kept_in_one_group(
+    scanned: Scanned, picture_file: Maker, policy: Any
+) -> None:
+    scan = scanned({"cat/1.png": picture_file(1), "dog/1.jpg": picture_file(1, "jpeg")})
+
+    kept, removed = decide(scan, NOTHING, replace(PARAMS, label_conflicts=policy))
+
+    if policy == "quarantine":
+        assert removed["action"].tolist() == ["quarantine", "quarantine"]
+        assert removed["kept_uri"].tolist() == ["dog/1.jpg", "cat/1.png"]
+    else:
+        assert removed.empty
+        assert kept["group_id"].nunique() == 1
+
+
+def test_a_level_of_groups_above_that_of_removal_is_refused(project: Callable[..., Path]) -> None:
+    project(clean={"remove_similarity": 0.9, "group_similarity": 0.95})
+
+    with pytest.raises(InputError, match=r"at most clean.remove_similarity \(0\.9\), got 0\.95"):
+        clean.main()
+
+
+# --- Groups -------------------------------------------------------------------------------------
+
+
+def test_similar_pictures_below_the_level_of_removal_share_a_group(
+    scanned: Scanned, textured_picture: Callable[..., np.ndarray], encode: Maker
+) -> None:
+    start, end = textured_picture(0), textured_picture(1)
+    # Some way from one picture to another: alike, and no copy.
+    between = (start * 0.8 + end * 0.2).astype(np.uint8)
+    scan = scanned({"cat/1.png": encode(start), "cat/2.png": encode(between)})
+
+    kept, removed = decide(scan, NOTHING, replace(PARAMS, remove_similarity=0.995, hash_radius=16))
+
+    assert removed.empty
+    assert kept["group_id"].nunique() == 1
+
+
+def test_a_chain_keeps_its_far_end_and_stays_one_group(
+    scanned: Scanned, textured_picture: Callable[..., np.ndarray], encode: Maker
+) -> None:
+    wide = textured_picture(3, 64, 160)
+    # Windows that slide over a scene: neighbours are copies of each other, the ends are not.
+    windows = [wide[:, at : at + 64] for at in range(0, 45, 4)]
+    files = {f"cat/{n:02}.png": encode(window) for n, window in enumerate(windows)}
+
+    kept, removed = decide(scanned(files), NOTHING, replace(PARAMS, hash_radius=16))
+
+    assert len(kept) >= 2
+    assert not removed.empty
+    assert kept["group_id"].nunique() == 1
+    assert set(removed["kept_uri"]) <= set(kept["uri"])
+
+
+def test_frames_of_a_clip_share_a_group_within_their_class(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    files = {f"cat/{n}.png": picture_file(n) for n in range(4)}
+    files |= {"dog/4.png": picture_file(4)}
+    clip = {"cat/0.png": "a", "cat/2.png": "a", "cat/1.png": "b", "dog/4.png": "a"}
+
+    kept, _ = decide(scanned(files, clip=clip), NOTHING, PARAMS)
+
+    groups = kept.groupby("group_id")["uri"].apply(sorted).tolist()
+    assert sorted(groups) == [
+        ["cat/0.png", "cat/2.png"],
+        ["cat/1.png"],
+        ["cat/3.png"],
+        ["dog/4.png"],
+    ]
+
+
+def test_groups_are_named_after_their_content_and_not_after_the_files(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    one = scanned({"cat/1.png": picture_file(1), "cat/2.png": picture_file(2)})
+    other = scanned({"cat/b.png": picture_file(1), "cat/a.png": picture_file(2)})
+
+    names = [sorted(decide(scan, NOTHING, PARAMS)[0]["group_id"]) for scan in (one, other)]
+
+    assert names[0] == names[1]
+
+
+# --- Official sets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["train", "val", ""])
+def test_an_official_test_picture_stays_and_its_duplicate_goes(
+    scanned: Scanned, picture_file: Maker, other: str
+) -> None:
+    files = {"cat/1.jpg": picture_file(1, "jpeg_rough", 24, 32), "cat/2.png": picture_file(1)}
+
+    kept, removed = decide(
+        scanned(files, {"cat/1.jpg": "test", "cat/2.png": other}), NOTHING, PARAMS
+    )
+
+    assert kept["uri"].tolist() == ["cat/1.jpg"]
+    assert reasons(removed) == {"cat/2.png": "near_duplicate"}
+
+
+@pytest.mark.parametrize("other", ["train", "val", ""])
+def test_what_only_resembles_an_official_test_picture_is_left_out_as_well(
+    scanned: Scanned, picture_file: Maker, other: str
+) -> None:
+    files = {"cat/1.png": picture_file(1), "cat/2.png": picture_file(2)}
+    clip = dict.fromkeys(files, "a")
+
+    kept, removed = decide(
+        scanned(files, {"cat/1.png": "test", "cat/2.png": other}, clip), NOTHING, PARAMS
+    )
+
+    assert kept["uri"].tolist() == ["cat/1.png"]
+    assert reasons(removed) == {"cat/2.png": "beside_official_set"}
+
+
+def test_copies_inside_an_official_test_set_both_stay_in_one_group(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    files = {"cat/1.png": picture_file(1), "cat/2.png": picture_file(1)}
+
+    kept, removed = decide(scanned(files, dict.fromkeys(files, "test")), NOTHING, PARAMS)
+
+    assert removed.empty
+    assert kept["group_id"].nunique() == 1
+
+
+# --- Decisions of a person ----------------------------------------------------------------------
+
+
+def test_keep_keeps_a_duplicate_a_small_and_a_suspect_picture(
+    scanned: Scanned, mixed: dict[str, bytes]
+) -> None:
+    scan = scanned(mixed)
+    wanted = ("cat/again.jpg", "cat/tiny.png", "cat/no_end.jpg", "cat/2.png")
+    overrides = replace(NOTHING, keep=frozenset(id_of(scan, uri) for uri in wanted))
+
+    kept, _ = decide(scan, overrides, replace(PARAMS, keep_suspect=()))
+
+    assert set(wanted) <= set(kept["uri"])
+
+
+def test_keep_cannot_save_what_cannot_be_decoded(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+    overrides = replace(NOTHING, keep=frozenset({id_of(scan, "cat/half.jpg")}))
+
+    _, removed = decide(scan, overrides, PARAMS)
+
+    assert reasons(removed)["cat/half.jpg"] == "truncated"
+
+
+def test_drop_removes_every_copy(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+    overrides = replace(NOTHING, drop=frozenset({id_of(scan, "cat/0.png")}))
+
+    _, removed = decide(scan, overrides, PARAMS)
+
+    found = reasons(removed)
+    assert (found["cat/0.png"], found["cat/copy.png"]) == ("dropped", "dropped")
+
+
+def test_relabel_settles_a_conflict(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+    overrides = replace(NOTHING, relabel={id_of(scan, "dog/cat_in_fact.jpg"): "cat"})
+
+    kept, removed = decide(scan, overrides, PARAMS)
+
+    assert reasons(removed)["dog/cat_in_fact.jpg"] == "near_duplicate"
+    assert "cat/2.png" in set(kept["uri"])
+
+
+def test_relabel_to_no_class_is_refused(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+
+    with pytest.raises(InputError, match="'cow', which is no class; the classes are cat, dog"):
+        relabel(scan, replace(NOTHING, relabel={id_of(scan, "cat/0.png"): "cow"}))
+
+
+def test_not_duplicate_keeps_both_in_groups_of_their_own(
+    scanned: Scanned, mixed: dict[str, bytes]
+) -> None:
+    scan = scanned(mixed)
+    pair = sorted([id_of(scan, "cat/1.png"), id_of(scan, "cat/again.jpg")])
+    overrides = replace(NOTHING, not_duplicate=frozenset({(pair[0], pair[1])}))
+
+    kept, _ = decide(scan, overrides, PARAMS)
+
+    two = kept[kept["uri"].isin(["cat/1.png", "cat/again.jpg"])]
+    assert two["group_id"].nunique() == len(two) == 2
+
+
+# --- Classes and metrics ------------------------------------------------------------------------
+
+
+def test_a_class_that_loses_everything_is_an_error_that_says_why(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    scan = scanned({"cat/1.png": picture_file(1), "dog/1.jpg": b"", "dog/2.jpg": b"x"})
+    kept, removed = decide(scan, NOTHING, PARAMS)
+
+    with pytest.raises(InputError) as caught:
+        require_every_class(scan, kept, removed)
+
+    message = str(caught.value)
+    assert "class 'dog' keeps no image (" in message
+    assert "1 empty" in message
+    assert "1 not_an_image" in message
+
+
+def test_a_set_of_which_nothing_stays_is_that_error_too(scanned: Scanned) -> None:
+    scan = scanned({"cat/1.png": b"", "dog/1.jpg": b""})
+
+    kept, removed = decide(scan, NOTHING, PARAMS)
+
+    assert (len(kept), len(removed)) == (0, 2)
+    with pytest.raises(InputError, match="class 'cat' keeps no image"):
+        require_every_class(scan, kept, removed)
+
+
+def test_metrics_count_what_the_tables_say(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    mixed["dog/moving.heic"] = b"\x00\x00\x00\x18ftypheic" + bytes(40)
+    kept, removed = decide(scanned(mixed), NOTHING, PARAMS)
+
+    found = clean_metrics(kept, removed)
+
+    expected = {
+        "kept": 8,
+        "removed": 9,
+        "corrupt": 3,
+        "unsupported": 1,
+        "exact_duplicates": 1,
+        "near_duplicates": 1,
+        "label_conflicts": 2,
+        "too_small": 1,
+        "groups": 8,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_class_counts_name_every_class(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    scan = scanned(mixed)
+    kept, _ = decide(scan, NOTHING, PARAMS)
+
+    assert class_counts(scan, kept[kept["label"] == "cat"]).to_numpy().tolist() == [
+        ["cat", 11, 4],
+        ["dog", 5, 0],
+    ]
+
+
+def test_planted_faults_are_held_against_what_was_removed() -> None:
+    truth = pd.DataFrame(
+        [
+            ("r/1", "truncated", ""),
+            ("r/2", "zeroed", ""),
+            ("r/3", "exact_copy", "r/a"),
+            ("r/4", "mirrored", "r/b"),
+            ("r/5", "resized", "r/c"),
+            ("r/6", "other_label", "r/d"),
+            ("r/7", "wrong_extension", ""),
+        ],
+        columns=list(RAW_TRUTH.columns),
+    )
+    removed = pd.DataFrame(
+        [
+            ("r/1", "truncated"),  # found
+            ("r/sound", "damaged"),  # a false alarm
+            ("r/3", "exact_duplicate"),  # found
+            ("r/b", "near_duplicate"),  # found: the original went instead of its copy
+            ("r/d", "label_conflict"),  # found
+            ("r/6", "label_conflict"),
+            ("r/lonely", "near_duplicate"),  # a false alarm
+            ("r/small", "too_small"),  # no verdict on damage or copies
+        ],
+        columns=["uri", "reason"],
+    )
+
+    assert planted_metrics(truth, removed) == {
+        "planted_corrupt": 2,
+        "planted_corrupt_found": 1,
+        "planted_exact_copies": 1,
+        "planted_exact_copies_found": 1,
+        "planted_near_copies": 2,
+        "planted_near_copies_found": 1,
+        "planted_label_conflicts": 1,
+        "planted_label_conflicts_found": 1,
+        "sound_removed_as_corrupt": 1,
+        "sound_removed_as_duplicate": 1,
+    }
+
+
+def test_where_nothing_was_planted_nothing_is_claimed() -> None:
+    nothing = pd.DataFrame(columns=list(RAW_TRUTH.columns))
+
+    assert planted_metrics(nothing, pd.DataFrame({"uri": ["a"], "reason": ["empty"]})) == {}
+
+
+def test_the_chain_of_windows_is_a_chain(textured_picture: Callable[..., np.ndarray]) -> None:
+    """The test above proves something only if neighbours are copies and the ends are not."""
+    from stages.lib.images import correlation, thumbnail, to_grey
+
+    wide = textured_picture(3, 64, 160)
+    small = [
+        thumbnail(to_grey(np.ascontiguousarray(wide[:, at : at + 64]))) for at in range(0, 45, 4)
+    ]
+
+    assert min(correlation(left, right) for left, right in pairwise(small)) >= 0.95
+    assert correlation(small[0], small[-1]) < 0.9

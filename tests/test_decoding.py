@@ -1,0 +1,383 @@
+"""Every file gets a verdict from its bytes alone: whole, suspect, corrupt or unsupported."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import simplejpeg
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from stages.lib.decoding import (
+    READABLE,
+    REASONS,
+    SIGNATURES,
+    SUFFIXES,
+    Inspection,
+    frame_marker,
+    inspect_bytes,
+    true_format,
+)
+from stages.lib.images import WORK_SIDE
+
+Maker = Callable[..., bytes]
+MAX_PIXELS = 100_000_000
+OK, TRUNCATED, DAMAGED = "ok", "corrupt truncated", "corrupt damaged"
+PAINTED_OVER = "suspect damaged"
+
+# Encoding to the verdict on a file that stops half way, and to those allowed where its middle is
+# random bytes or zeroes. BMP and TIFF carry no checksum and WebP none over its pixels, so damage
+# inside them may be a picture like any other. A spoilt GIF may look like one with more frames.
+EXPECTED = {
+    "jpeg": (TRUNCATED, {PAINTED_OVER, DAMAGED, TRUNCATED}),
+    "jpeg_progressive": (TRUNCATED, {PAINTED_OVER, DAMAGED, TRUNCATED}),
+    "jpeg_grey": (TRUNCATED, {PAINTED_OVER, DAMAGED, TRUNCATED}),
+    "jpeg_cmyk": (TRUNCATED, {PAINTED_OVER, DAMAGED, TRUNCATED}),
+    "png": (TRUNCATED, {DAMAGED}),
+    "gif": (TRUNCATED, {DAMAGED, "unsupported animated"}),
+    "webp": (TRUNCATED, {OK, DAMAGED}),
+    "webp_lossless": (TRUNCATED, {OK, DAMAGED}),
+    "bmp": (TRUNCATED, {OK}),
+    "tiff": (TRUNCATED, {OK}),
+    "tiff_deflate": (DAMAGED, {OK, DAMAGED}),
+}
+JPEGS = [name for name in EXPECTED if name.startswith("jpeg")]
+# Of 20 spoilt JPEG files at least this many are noticed. A run of zeroes is often valid
+# entropy-coded data, which no decoder can tell from a picture with less in it.
+NOTICED = {"zeroes": 10, "noise": 18}
+FILLINGS = {"zeroes": bytes, "noise": np.random.default_rng(0).bytes}
+KIND = {name: "jpeg" if name.startswith("jpeg") else name.split("_")[0] for name in EXPECTED}
+
+
+def suffix_of(encoding: str) -> str:
+    return SUFFIXES[KIND[encoding]][0]
+
+
+def verdict(data: bytes, encoding: str) -> str:
+    found = inspect_bytes(data, suffix_of(encoding), MAX_PIXELS)
+    return f"{found.verdict} {found.reason}".strip()
+
+
+def with_middle(data: bytes, fill: Callable[[int], bytes]) -> bytes:
+    """Return the data with a quarter of its length, from the middle on, replaced."""
+    start, length = len(data) // 2, len(data) // 4
+    return data[:start] + fill(length) + data[start + length :]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG whose header promises a size and whose data does not keep the promise."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def with_frame(jpeg: bytes, marker: int | None = None, size: int | None = None) -> bytes:
+    """Return a baseline JPEG whose frame has another marker or promises size × size pixels."""
+    data = bytearray(jpeg)
+    at = jpeg.index(b"\xff\xc0")
+    if marker is not None:
+        data[at + 1] = marker
+    if size is not None:
+        data[at + 5 : at + 9] = struct.pack(">HH", size, size)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("encoding", EXPECTED)
+@pytest.mark.parametrize("seed", range(3))
+def test_whole_files_are_ok_with_size_format_and_picture(
+    picture_file: Maker, encoding: str, seed: int
+) -> None:
+    found = inspect_bytes(picture_file(seed, encoding), suffix_of(encoding), MAX_PIXELS)
+
+    assert (found.verdict, found.reason, found.format) == ("ok", "", KIND[encoding])
+    assert (found.width, found.height) == (64, 48)
+    assert found.grey is not None
+    assert found.grey.shape == (48, 64)
+
+
+@pytest.mark.parametrize("encoding", EXPECTED)
+@pytest.mark.parametrize("seed", range(3))
+def test_files_that_stop_half_way_are_corrupt(
+    picture_file: Maker, encoding: str, seed: int
+) -> None:
+    data = picture_file(seed, encoding)
+
+    assert verdict(data[: len(data) // 2], encoding) == EXPECTED[encoding][0]
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize("encoding", [name for name in EXPECTED if name not in JPEGS])
+def test_damage_in_the_middle_has_the_verdict_its_format_allows(
+    picture_file: Maker, encoding: str, filling: str
+) -> None:
+    files = [with_middle(picture_file(seed, encoding), FILLINGS[filling]) for seed in range(5)]
+
+    found = {verdict(data, encoding) for data in files}
+
+    assert found <= EXPECTED[encoding][1]
+
+
+@pytest.mark.parametrize("filling", FILLINGS)
+@pytest.mark.parametrize("encoding", JPEGS)
+def test_damage_in_the_middle_of_a_jpeg_is_noticed_more_often_than_not(
+    picture_file: Maker, encoding: str, filling: str
+) -> None:
+    files = [with_middle(picture_file(seed, encoding), FILLINGS[filling]) for seed in range(20)]
+
+    found = [verdict(data, encoding) for data in files]
+
+    assert set(found) - {OK} <= EXPECTED[encoding][1]
+    assert len(found) - found.count(OK) >= NOTICED[filling]
+
+
+@pytest.mark.parametrize("encoding", EXPECTED)
+def test_no_prefix_of_a_file_is_taken_for_a_whole_one(picture_file: Maker, encoding: str) -> None:
+    data = picture_file(0, encoding)
+    # What follows the last pixel (checksum and end of a PNG, the end mark of a GIF) may be missing.
+    ends = range(0, len(data) - 16, 41)
+
+    found = {end: verdict(data[:end], encoding) for end in ends}
+
+    assert {end: words for end, words in found.items() if not words.startswith("corrupt")} == {}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".txt", ""])
+def test_an_empty_file_is_corrupt(suffix: str) -> None:
+    assert inspect_bytes(b"", suffix, MAX_PIXELS) == Inspection("corrupt", "empty", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+        b"cat\n",
+        b"\x00" * 100,
+        b'{"error": "quota"}',
+        b"%PDF-1.7 ...",
+        b"\xff\xd8",
+    ],
+)
+def test_what_is_no_picture_is_corrupt_whatever_its_name(data: bytes) -> None:
+    assert inspect_bytes(data, ".jpg", MAX_PIXELS) == Inspection("corrupt", "not_an_image", "")
+
+
+@pytest.mark.parametrize("encoding", EXPECTED)
+def test_a_wrong_extension_is_noted_and_the_picture_stays(
+    picture_file: Maker, encoding: str
+) -> None:
+    wrong = ".png" if KIND[encoding] != "png" else ".jpg"
+
+    found = inspect_bytes(picture_file(0, encoding), wrong, MAX_PIXELS)
+
+    assert (found.verdict, found.reason, found.format) == ("ok", "wrong_extension", KIND[encoding])
+    assert found.grey is not None
+
+
+@pytest.mark.parametrize("kind", READABLE)
+def test_every_suffix_of_a_format_is_right_in_any_case(kind: str, picture_file: Maker) -> None:
+    data = picture_file(0, kind)
+    suffixes = [*SUFFIXES[kind], *(suffix.upper() for suffix in SUFFIXES[kind])]
+
+    assert {inspect_bytes(data, suffix, MAX_PIXELS).reason for suffix in suffixes} == {""}
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_animations_are_unsupported(kind: str, textured_picture: Callable[..., np.ndarray]) -> None:
+    frames = [Image.fromarray(textured_picture(seed)) for seed in range(3)]
+    stream = io.BytesIO()
+    frames[0].save(stream, kind, save_all=True, append_images=frames[1:], duration=50)
+
+    found = inspect_bytes(stream.getvalue(), f".{kind}", MAX_PIXELS)
+
+    assert (found.verdict, found.reason) == ("unsupported", "animated")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"\x00\x00\x00\x1cftypavif" + bytes(40), "avif"),
+        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "heif"),
+        (b"\xff\x4f\xff\x51" + bytes(40), "jpeg2000"),
+    ],
+)
+def test_pictures_of_other_formats_are_unsupported_and_not_corrupt(data: bytes, kind: str) -> None:
+    found = inspect_bytes(data, ".jpg", MAX_PIXELS)
+
+    assert (found.verdict, found.reason) == ("unsupported", "unsupported_format")
+    assert found.format == kind
+
+
+@pytest.mark.parametrize(
+    "encoding", ["jpeg", "jpeg_rough", "jpeg_progressive", "jpeg_grey", "jpeg_cmyk"]
+)
+def test_a_jpeg_without_its_end_marker_is_suspect_and_readable(
+    picture_file: Maker, encoding: str
+) -> None:
+    data = picture_file(0, encoding)
+    assert data.endswith(b"\xff\xd9")
+
+    found = inspect_bytes(data[:-2], ".jpg", MAX_PIXELS)
+
+    assert (found.verdict, found.reason) == ("suspect", "missing_eoi")
+    assert found.grey is not None
+
+
+@pytest.mark.parametrize("tail", [b"\x00" * 40, b"\n", b"trailing words"])
+def test_bytes_after_the_end_marker_are_no_damage(picture_file: Maker, tail: bytes) -> None:
+    assert verdict(picture_file(0, "jpeg") + tail, "jpeg") == OK
+
+
+@pytest.mark.parametrize("pillows_budget", [None, 1000], ids=["no budget", "Pillow's budget"])
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_too_many_pixels_are_refused_before_decoding(
+    kind: str, pillows_budget: int | None, picture_file: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = picture_file(0, "jpeg")
+    huge = png_header(65_000, 65_000) if kind == "png" else with_frame(small, size=65_000)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows_budget)
+    for module, name in ((simplejpeg, "decode_jpeg"), (Image.Image, "load")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("decoded"))
+
+    found = inspect_bytes(huge, f".{kind}", MAX_PIXELS)
+
+    assert (found.verdict, found.reason) == ("unsupported", "too_many_pixels")
+    assert found.grey is None
+
+
+@pytest.mark.parametrize("encoding", EXPECTED)
+def test_the_budget_of_pixels_is_inclusive(picture_file: Maker, encoding: str) -> None:
+    data, suffix = picture_file(0, encoding), suffix_of(encoding)
+
+    assert inspect_bytes(data, suffix, 64 * 48).verdict == "ok"
+    assert inspect_bytes(data, suffix, 64 * 48 - 1).reason == "too_many_pixels"
+
+
+@pytest.mark.parametrize("marker", [0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_jpeg_frames_that_could_crash_the_decoder_never_reach_it(
+    marker: int, picture_file: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = with_frame(picture_file(0, "jpeg"), marker=marker)
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *_, **__: pytest.fail("decoded"))
+
+    found = inspect_bytes(data, ".jpg", MAX_PIXELS)
+
+    assert (found.verdict, found.reason) == ("unsupported", "unsupported_format")
+
+
+@pytest.mark.parametrize(("encoding", "marker"), [("jpeg", 0xC0), ("jpeg_progressive", 0xC2)])
+def test_the_frame_marker_is_found_behind_fill_bytes_and_segments(
+    picture_file: Maker, encoding: str, marker: int
+) -> None:
+    data = picture_file(0, encoding)
+    comment = b"\xff\xfe" + struct.pack(">H", 6) + b"\xff\xc3\xff\xc3"
+
+    assert frame_marker(data) == marker
+    assert frame_marker(data[:2] + comment + b"\xff\xff\xff" + data[2:]) == marker
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00\x10", b"\xff\xd8ab--"])
+def test_a_jpeg_without_a_frame_is_an_error_of_the_marker_search(data: bytes) -> None:
+    with pytest.raises(ValueError, match="frame|marker"):
+        frame_marker(data)
+
+
+@pytest.mark.parametrize("encoding", ["jpeg", "jpeg_grey", "jpeg_cmyk", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_gives_the_same_upright_picture(
+    encoding: str,
+    orientation: int,
+    textured_picture: Callable[..., np.ndarray],
+    encode: Maker,
+) -> None:
+    upright = textured_picture(0)
+    stored = stored_as(upright, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+
+    found = inspect_bytes(encode(stored, encoding, exif=exif), suffix_of(encoding), MAX_PIXELS)
+
+    plain = inspect_bytes(encode(upright, encoding), suffix_of(encoding), MAX_PIXELS)
+    assert (found.verdict, found.width, found.height) == ("ok", 64, 48)
+    assert found.grey is not None
+    assert plain.grey is not None
+    difference = np.abs(found.grey.astype(int) - plain.grey)
+    assert difference.mean() < 3  # lossy blocks fall differently on a turned picture
+
+
+def stored_as(upright: np.ndarray, orientation: int) -> np.ndarray:
+    """Return the pixels that a camera held as `orientation` says would have stored (EXIF 2.32)."""
+    turned = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: np.swapaxes(upright, 0, 1),
+        6: np.rot90(upright, 1),
+        7: np.swapaxes(upright[::-1, ::-1], 0, 1),
+        8: np.rot90(upright, -1),
+    }
+    return np.ascontiguousarray(turned[orientation])
+
+
+@pytest.mark.parametrize("encoding", ["jpeg", "png"])
+def test_the_grey_picture_has_a_short_side_of_at_most_the_work_side(
+    picture_file: Maker, encoding: str
+) -> None:
+    data = picture_file(0, encoding, height=2 * WORK_SIDE, width=3 * WORK_SIDE)
+
+    found = inspect_bytes(data, suffix_of(encoding), MAX_PIXELS)
+
+    assert (found.width, found.height) == (3 * WORK_SIDE, 2 * WORK_SIDE)
+    assert found.grey is not None
+    assert min(found.grey.shape) == WORK_SIDE
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.binary(max_size=200), suffix=st.sampled_from([".jpg", ".png", ""]))
+@example(data=b"\xff\xd8\xff\xff", suffix=".jpg")
+def test_no_bytes_at_all_raise(data: bytes, suffix: str) -> None:
+    found = inspect_bytes(data, suffix, MAX_PIXELS)
+
+    assert found.verdict in ("ok", "suspect", "corrupt", "unsupported")
+    assert found.reason in ("", *REASONS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(signature=st.sampled_from(SIGNATURES), data=st.binary(max_size=300))
+def test_no_bytes_behind_a_signature_raise(signature: tuple[str, int, bytes], data: bytes) -> None:
+    kind, offset, magic = signature
+
+    found = inspect_bytes(bytes(offset) + magic + data, f".{kind}", MAX_PIXELS)
+
+    assert found.format == true_format(bytes(offset) + magic + data) != ""
+    assert found.verdict in ("ok", "suspect", "corrupt", "unsupported")
+    assert found.reason in ("", *REASONS)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    encoding=st.sampled_from(sorted(EXPECTED)),
+    place=st.floats(0, 1, exclude_max=True),
+    noise=st.binary(min_size=1, max_size=40),
+)
+def test_no_damage_to_a_real_file_raises(
+    picture_file: Maker, encoding: str, place: float, noise: bytes
+) -> None:
+    data = picture_file(0, encoding, height=16, width=16)
+    at = int(place * len(data))
+
+    found = inspect_bytes(data[:at] + noise + data[at + len(noise) :], ".jpg", MAX_PIXELS)
+
+    assert found.verdict in ("ok", "suspect", "corrupt", "unsupported")
+    assert found.reason in ("", *REASONS)
+    assert (found.grey is None) == (found.verdict in ("corrupt", "unsupported"))

@@ -58,8 +58,7 @@ def target_size(sizes: pd.Series, target: int | str) -> int:
 
 
 def plan_rows(split: pd.DataFrame, params: Params) -> pd.DataFrame:
-    """Return the index: every image once, and in train as many children as its class is short of
-    the target.
+    """Return the index: every image once, and children of those in train up to the target.
 
     Children are dealt out evenly: no parent has two more than another of its class. Which parents
     get one more is drawn by the seed, as is, with `larger_classes: cap`, which images of a too
@@ -92,9 +91,7 @@ def _children(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 
 def group_by_file(index: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
-    """Return one job per file, in the order of its rows: uri and the seeds of its rows, 0 for the
-    image itself.
-    """
+    """Return per file, in the order of the rows, its uri and its rows' seeds: 0 is the image itself."""
     jobs = index.groupby(["split", "uri"], sort=False)["augment_seed"]
     return [(str(uri), tuple(map(int, seeds))) for (_, uri), seeds in jobs]
 
@@ -102,8 +99,9 @@ def group_by_file(index: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
 def make_rows(
     job: tuple[str, tuple[int, ...]], how: Preprocessing, transforms: str
 ) -> NDArray[np.uint8]:
-    """Return one file's picture and its children: (rows, height, width, 3). transforms: the policy
-    as JSON.
+    """Return one file's picture and its children, (rows, height, width, 3).
+
+    job: as of `group_by_file`. transforms: the policy as JSON.
     """
     uri, seeds = job
     Image.MAX_IMAGE_PIXELS = None  # scan has refused what is too large, by its own budget

@@ -45,8 +45,9 @@ class Params:
 
 
 def relabel(scan: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
-    """Return the rows with the labels that a person corrected; raises InputError for a label that
-    no class has.
+    """Return the rows with the labels that a person corrected.
+
+    Raises InputError for a label that no class has.
     """
     known = set(scan["label"])
     for label in overrides.relabel.values():
@@ -91,9 +92,7 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
 def decide(
     scan: pd.DataFrame, overrides: Overrides, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that stay, with their group_id, and the table of removals; together they are
-    all rows.
-    """
+    """Return the rows that stay, with their group_id, and the removals; together they are all rows."""
     rows = relabel(scan, overrides)
     removals = find_unusable(rows, overrides, params)
     unusable = {removal.uri for removal in removals}

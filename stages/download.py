@@ -76,8 +76,9 @@ def check_source(params: Params) -> None:
 
 
 def bring_in(params: Params, parallel: ParallelParams) -> tuple[Path, pd.DataFrame, str]:
-    """Put the source's files at hand below a folder; return that folder, the truth of a demo, a
-    fingerprint.
+    """Put the source's files at hand below a folder.
+
+    Returns that folder, the truth of what a demo planted, and an archive's sha256.
     """
     if params.source == DEMO:
         plan = demo.plan_demo(params.demo_seed, params.demo_share)
@@ -109,9 +110,7 @@ def bring_in(params: Params, parallel: ParallelParams) -> tuple[Path, pd.DataFra
 
 
 def list_files(files: Sequence[SourceFile], clip_pattern: str) -> pd.DataFrame:
-    """Return the files table: uri, label, official split and, where a pattern names one, the
-    clip.
-    """
+    """Return the files table; the clip is what the pattern finds in the file's name."""
     clip = re.compile(clip_pattern) if clip_pattern else None
     rows = []
     for file in files:
@@ -126,9 +125,7 @@ def _uri(file: SourceFile) -> str:
 
 
 def place_files(files: Sequence[SourceFile], folder: Path) -> None:
-    """Copy (from a person's folder) or move (from our own unpacking) every file into data/raw,
-    complete or not at all.
-    """
+    """Fill data/raw, all or nothing: copy a person's files, move what was unpacked here."""
     ours = PARTIAL in (folder, *folder.parents)
     if not ours:
         sizes = (file.path.stat().st_size for file in files if file.path.exists())

@@ -45,8 +45,9 @@ def interval(correct: int, n: int, confidence: float) -> tuple[float, float]:
 def predictions_table(
     index: pd.DataFrame, probabilities: NDArray[np.float32], names: list[str]
 ) -> pd.DataFrame:
-    """Return one row per test image: label, predicted class, confidence, loss −log p(label), all
-    probabilities.
+    """Return one row per test image; loss is −log p(label).
+
+    probabilities: (images, classes), rows as in `index`, columns as in `names`.
     """
     truth = class_numbers(index, names)
     best = probabilities.argmax(axis=1)
@@ -62,9 +63,7 @@ def predictions_table(
 
 
 def per_class_table(predictions: pd.DataFrame, names: list[str], confidence: float) -> pd.DataFrame:
-    """Return n, correct, precision, recall with its interval, and F1 of every class that the test
-    set has.
-    """
+    """Return the figures of every class that the test set has, recall with its interval."""
     present = [name for name in names if (predictions["label"] == name).any()]
     precision, recall, f1, counts = precision_recall_fscore_support(
         predictions["label"], predictions["predicted"], labels=present, zero_division=0.0

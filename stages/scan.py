@@ -33,9 +33,7 @@ class Params:
 
 
 def scan_file(uri: str, max_pixels: int) -> dict[str, Any]:
-    """Return one row of measures; a file that cannot be read is a row too, with verdict and
-    reason.
-    """
+    """Return one row of measures; a file that cannot be read is a row with its reason."""
     # The budget of pixels is ours, checked before any decoding; Pillow's own would only be a second
     # opinion.
     Image.MAX_IMAGE_PIXELS = None

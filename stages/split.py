@@ -76,8 +76,8 @@ def _require_groups(table: pd.DataFrame, needed: list[str]) -> None:
         listing = ", ".join(f"{label!r} has {count}" for label, count in small.items())
         raise InputError(
             f"every class needs at least {len(needed)} different pictures, one each for "
-            f"{', '.join(needed)}: "
-            f"{listing} after cleaning (duplicates count once, see data/removed.csv); "
+            f"{', '.join(needed)}: {listing} after cleaning (duplicates count once, see "
+            "data/removed.csv); "
             "add pictures, or leave the class out with download.exclude"
         )
 
@@ -131,10 +131,10 @@ def _require_every_class(
 
 
 def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.DataFrame:
-    """Return the pairs of images on two sides of the split that show the same: columns left, right,
-    similarity.
+    """Return the pairs of images on two sides of the split that show the same.
 
-    The search is made anew in the pixels, so that it does not rest on the groups it is to check.
+    The columns are left, right (uris) and similarity. The search is made anew in the pixels, so it
+    does not rest on the groups that it is to check.
     """
     rows = rows.reset_index(drop=True)
     pairs = find_duplicates(rows, params.leak_radius, params.leak_similarity)
@@ -158,11 +158,10 @@ def refuse_leaks(leaks: pd.DataFrame) -> None:
         worst = leaks.sort_values("similarity", ascending=False).iloc[0]
         raise InputError(
             f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, "
-            "first "
-            f"{worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
+            f"first {worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
             "set clean.hash_radius and clean.group_similarity at least as strict as "
-            "split.leak_radius and "
-            "split.leak_similarity, or declare the pair not_duplicate in overrides.csv"
+            "split.leak_radius and split.leak_similarity, or declare the pair not_duplicate in "
+            "overrides.csv"
         )
 
 
@@ -171,8 +170,8 @@ def main() -> None:
     params = load_params(Params, "split")
     if params.val + params.test >= 1:
         raise InputError(
-            f"split.val + split.test must leave something for train, got {params.val} + "
-            f"{params.test}"
+            "split.val + split.test must leave something for train, got "
+            f"{params.val} + {params.test}"
         )
     rows = read_table(Path("data/clean.parquet"), CLEAN)
     rows = rows.assign(split=assign_splits(rows, params))

@@ -99,9 +99,7 @@ def build_model(shape: tuple[int, int, int], num_classes: int, params: Params) -
 def fit(
     model: keras.Model, train: ShuffledBatches, val: ShuffledBatches, params: Params
 ) -> pd.DataFrame:
-    """Train until validation stops gaining and set the model to its best epoch; return the
-    history.
-    """
+    """Train until validation stops gaining, restore the best epoch, and return the history."""
     lines = EpochLines(params.epochs, len(train.pictures))
     plateau = keras.callbacks.ReduceLROnPlateau(
         monitor="val_loss",

@@ -17,10 +17,10 @@ Policy = list[dict[str, Any]]
 
 
 def build_policy(policy: Policy) -> albumentations.Compose:
-    """Return the transforms of a policy: a list like `{name: HorizontalFlip, p: 0.5}`, applied in
-    order.
+    """Return the transforms of a policy, applied in order.
 
-    Every key but `name` is an argument of the albumentations class of that name.
+    policy: a list like `{name: HorizontalFlip, p: 0.5}`; every key but `name` is an argument of the
+    albumentations class of that name.
     Raises InputError naming the entry for an unknown name or argument.
     """
     steps = []

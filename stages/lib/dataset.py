@@ -60,8 +60,9 @@ def class_names(index: pd.DataFrame) -> list[str]:
 
 
 def class_numbers(index: pd.DataFrame, names: list[str]) -> NDArray[np.int64]:
-    """Return each row's class as its position in `names`; raises InputError for a label that is not
-    there.
+    """Return each row's class as its position in `names`.
+
+    Raises InputError for a label that is not there.
     """
     unknown = sorted(set(index["label"]) - set(names))
     if unknown:

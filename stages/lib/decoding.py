@@ -98,9 +98,7 @@ def inspect_bytes(data: bytes, suffix: str, max_pixels: int) -> Inspection:
             found = (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
     except Image.DecompressionBombError:  # Pillow's own budget, where it is the smaller one
         return Inspection("unsupported", "too_many_pixels", kind)
-    except (
-        Exception
-    ) as error:  # decoders raise anything on bad bytes; this is the one place that guards them
+    except Exception as error:  # decoders raise anything; this is the one place that guards them
         return Inspection("corrupt", _damage(data, kind, error), kind)
     if found.verdict == "ok" and suffix.lower() not in SUFFIXES[kind]:
         return Inspection(**{**vars(found), "reason": "wrong_extension"})
@@ -116,8 +114,9 @@ def true_format(data: bytes) -> str:
 
 
 def frame_marker(data: bytes) -> int:
-    """Return the second byte of a JPEG's start-of-frame marker; raises ValueError where there is
-    none.
+    """Return the second byte of a JPEG's start-of-frame marker.
+
+    Raises ValueError where there is none.
     """
     position = 2
     while position + 4 <= len(data):

@@ -46,8 +46,7 @@ def _block_pairs(queries: Hashes, hashes: Hashes, radius: int, block: slice) -> 
 
 
 def propose_pairs(rows: pd.DataFrame, radius: int) -> pd.DataFrame:
-    """Return the pairs of rows whose perceptual hashes, straight or mirrored, lie within the
-    radius.
+    """Return the pairs of rows whose perceptual hashes lie within the radius, mirrored or not.
 
     rows: columns phash and phash_mirrored. Flat pictures match nothing. left < right are positions
     in `rows`.

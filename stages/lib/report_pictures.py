@@ -17,9 +17,8 @@ from stages.lib.images import Picture, read_picture
 
 SIDE = 128  # pixels of an embedded picture's longer side
 QUALITY = 80  # of WebP
-PIXELATED = (
-    64  # smoothing a picture no larger than this while enlarging it would hide what it holds
-)
+# Smoothing a picture no larger than this while enlarging it would hide what it holds.
+PIXELATED = 64
 
 # How many of a reason are shown in each round until the page is full. Near duplicates and conflicts
 # of labels are judgements, which a person must check; the rest are facts.

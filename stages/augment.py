@@ -91,7 +91,7 @@ def _children(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
 
 
 def group_by_file(index: pd.DataFrame) -> list[tuple[str, tuple[int, ...]]]:
-    """Return per file, in the order of the rows, its uri and its rows' seeds: 0 is the image itself."""
+    """Return per file, in the order of the rows, its uri and seeds: 0 is the image itself."""
     jobs = index.groupby(["split", "uri"], sort=False)["augment_seed"]
     return [(str(uri), tuple(map(int, seeds))) for (_, uri), seeds in jobs]
 

@@ -92,7 +92,7 @@ def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> l
 def decide(
     scan: pd.DataFrame, overrides: Overrides, params: Params
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that stay, with their group_id, and the removals; together they are all rows."""
+    """Return the rows that stay, with group_id, and the removals: together they are all rows."""
     rows = relabel(scan, overrides)
     removals = find_unusable(rows, overrides, params)
     unusable = {removal.uri for removal in removals}

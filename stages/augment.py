@@ -7,7 +7,6 @@ Writes: data/dataset/{train,val,test}.npy, data/dataset/{index.parquet,preproces
 """
 
 import json
-import shutil
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -23,13 +22,13 @@ from pydantic.dataclasses import dataclass
 from stages.lib.augmentation import augment_picture, build_policy, policy_from_json
 from stages.lib.dataset import DATASET, INDEX_FILE, array_file, save_preprocessing
 from stages.lib.errors import InputError, run_stage
+from stages.lib.files import replacing, require_space
 from stages.lib.images import Fit, Preprocessing, prepare_picture
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.parallel import ParallelParams, map_in_order
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.seeds import derive_seed
-from stages.lib.sources import require_space
 from stages.lib.table import INDEX, SPLIT, SPLITS, read_table, write_table
 
 Side = Annotated[int, Field(ge=8, le=2048)]
@@ -120,19 +119,15 @@ def make_rows(
 
 
 def write_arrays(
-    index: pd.DataFrame, rows: Iterable[NDArray[np.uint8]], how: Preprocessing
+    folder: Path, index: pd.DataFrame, rows: Iterable[NDArray[np.uint8]], how: Preprocessing
 ) -> None:
     """Write the pictures of each split, in the order of the index, into memory-mapped arrays."""
     sizes = index["split"].value_counts()
-    require_space(DATASET.parent, len(index) * how.height * how.width * 3)
-    partial_folder = DATASET.with_suffix(".partial")
-    shutil.rmtree(partial_folder, ignore_errors=True)
-    partial_folder.mkdir(parents=True)
     blocks = iter(rows)
     for split in sorted(SPLITS):
         shape = (int(sizes.get(split, 0)), how.height, how.width, 3)
         array = np.lib.format.open_memmap(
-            partial_folder / array_file(split).name, mode="w+", dtype=np.uint8, shape=shape
+            folder / array_file(split).name, mode="w+", dtype=np.uint8, shape=shape
         )
         done = 0
         while done < len(array):
@@ -140,8 +135,6 @@ def write_arrays(
             array[done : done + len(block)] = block
             done += len(block)
         array.flush()
-    shutil.rmtree(DATASET, ignore_errors=True)
-    partial_folder.rename(DATASET)
 
 
 def balance_table(index: pd.DataFrame) -> pd.DataFrame:
@@ -162,9 +155,13 @@ def main() -> None:
     how = Preprocessing(params.height, params.width, params.fit)
     index = plan_rows(read_table(Path("data/split.parquet"), SPLIT), params)
     job = partial(make_rows, how=how, transforms=json.dumps(params.transforms))
-    write_arrays(index, map_in_order(job, group_by_file(index), parallel, "augment", "files"), how)
-    write_table(INDEX_FILE, index, INDEX)
-    save_preprocessing(how)
+    require_space(DATASET.parent, len(index) * how.height * how.width * 3)
+    with replacing(DATASET) as folder:
+        folder.mkdir()
+        rows = map_in_order(job, group_by_file(index), parallel, "augment", "files")
+        write_arrays(folder, index, rows, how)
+        write_table(folder / INDEX_FILE.name, index, INDEX)
+        save_preprocessing(how, folder)
     balance = balance_table(index)
     totals = (balance["originals"] + balance["children"]).sort_values()
     sizes = {name: int((index["split"] == name).sum()) for name in SPLITS}

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from stages.lib import demo, sources
 from stages.lib.errors import InputError, run_stage
+from stages.lib.files import require_space
 from stages.lib.hashing import fingerprint
 from stages.lib.metrics import write_metrics
 from stages.lib.parallel import ParallelParams, map_in_order
@@ -129,7 +130,7 @@ def place_files(files: Sequence[SourceFile], folder: Path) -> None:
     ours = PARTIAL in (folder, *folder.parents)
     if not ours:
         sizes = (file.path.stat().st_size for file in files if file.path.exists())
-        sources.require_space(RAW.parent, sum(sizes))
+        require_space(RAW.parent, sum(sizes))
     finished = PARTIAL / "finished"
     for file in track(files, len(files), "copy", "files"):
         target = finished / file.label / file.place

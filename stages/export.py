@@ -19,6 +19,7 @@ from stages.lib.classifier import Classifier, load_classifier, predict
 from stages.lib.dataset import DATASET, PREPROCESSING, load_split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.exported import EXPORTED, INPUT, ExportedClassifier
+from stages.lib.files import replacing
 from stages.lib.keras_runtime import keras
 from stages.lib.metrics import write_metrics
 from stages.lib.params import STRICT, load_params
@@ -52,9 +53,8 @@ def write_exported(classifier: Classifier, info: dict[str, dict[str, Any]], fold
     folder.mkdir(parents=True)
     signature = keras.InputSpec(shape=classifier.model.input_shape, dtype="float32", name=INPUT)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # the converter asks numpy for names it no longer has
+        # The converter asks numpy for names it no longer has.
+        warnings.simplefilter("ignore", FutureWarning)
         classifier.model.export(
             folder / "model.onnx", format="onnx", input_signature=[signature], verbose=False
         )
@@ -73,28 +73,27 @@ def compare(left: NDArray[np.float32], right: NDArray[np.float32]) -> dict[str, 
     }
 
 
+def require_parity(parity: dict[str, float], allowed: float) -> None:
+    """Raise InputError where a probability of the export lies further from Keras than allowed."""
+    difference = parity["max_probability_difference"]
+    if difference > allowed:
+        raise InputError(
+            f"the exported model differs from Keras by {difference:.2e} in a probability, allowed "
+            f"is export.max_difference = {allowed:g}; raise it only if you know why"
+        )
+
+
 def main() -> None:
     """Export, run the export on validation pictures, and refuse it where it answers differently."""
     params = load_params(Params, "export")
     classifier = load_classifier()
     info = class_info(classifier.class_names, params.descriptions)
     pictures = np.asarray(load_split("val")[0][: params.parity_images])
-    unproven = EXPORTED.with_suffix(".partial")
-    shutil.rmtree(unproven, ignore_errors=True)
-    write_exported(classifier, info, unproven)
-    exported = ExportedClassifier(unproven)
-    parity = compare(
-        predict(classifier, pictures, BATCH, "export"), exported.predict_arrays(pictures)
-    )
-    if parity["max_probability_difference"] > params.max_difference:
-        raise InputError(
-            f"the exported model differs from Keras by {parity['max_probability_difference']:.2e} "
-            "in a probability, "
-            f"allowed is export.max_difference = {params.max_difference:g}; raise it only if you "
-            "know why"
-        )
-    shutil.rmtree(EXPORTED, ignore_errors=True)
-    unproven.rename(EXPORTED)
+    with replacing(EXPORTED) as unproven:
+        write_exported(classifier, info, unproven)
+        found = ExportedClassifier(unproven).predict_arrays(pictures)
+        parity = compare(predict(classifier, pictures, BATCH, "export"), found)
+        require_parity(parity, params.max_difference)
     size = (EXPORTED / "model.onnx").stat().st_size
     write_metrics("export", {**parity, "bytes": size, "images_compared": len(pictures)})
     summarise(

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from stages.lib.charts import accuracy_scale, epoch_curves, interval_bar, percent, stacked_bar
 from stages.lib.dataset import load_split
 from stages.lib.errors import InputError, run_stage
+from stages.lib.files import replacing
 from stages.lib.metrics import METRICS, PLOTS, read_metrics
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
@@ -222,8 +223,8 @@ def main() -> None:
         mistakes=with_tiles(worst_mistakes(predictions, params.mistakes)),
         drawn=with_tiles(drawn(predictions, metrics["evaluate"]["test_fingerprint"])),
     )
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(text, encoding="utf-8", newline="\n")
+    with replacing(PAGE) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", newline="\n")
     summarise("report", f"{PAGE} ({PAGE.stat().st_size / 1e6:.1f} MB): open it in a browser")
 
 

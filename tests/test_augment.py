@@ -1,5 +1,6 @@
 """Augment: train, and only train, is balanced; every row of the arrays is what the index says."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -337,8 +338,8 @@ def test_a_disk_too_small_is_noticed_and_the_earlier_arrays_stay(
 ) -> None:
     run_stages()
     before = {path.name: path.read_bytes() for path in Path("data/dataset").iterdir()}
-    usage = augment.shutil.disk_usage(".")._replace(free=100)
-    monkeypatch.setattr(augment.shutil, "disk_usage", lambda _: usage)
+    usage = shutil.disk_usage(".")._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
 
     with pytest.raises(InputError, match="free some space"):
         augment.main()

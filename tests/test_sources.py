@@ -14,11 +14,11 @@ import pytest
 
 from stages.lib import sources
 from stages.lib.errors import InputError
+from stages.lib.files import require_space
 from stages.lib.sources import (
     fetch_archive,
     is_url,
     list_source,
-    require_space,
     sha256_of_file,
     unpack_archive,
 )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.lib.errors import InputError
+from stages.lib.files import replacing
 from stages.lib.keras_runtime import describe_environment, keras
 from stages.lib.models.layers import FusedBatchNormalization
 from stages.lib.progress import track
@@ -26,7 +27,6 @@ class Classifier:
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write config.json, model.weights.h5, labels.json, environment.json and summary.txt."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = json.loads(classifier.model.to_json())
     lines = io.StringIO()
     classifier.model.summary(print_fn=lambda line: print(line, file=lines), line_length=88)
@@ -36,12 +36,14 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
         "environment.json": json.dumps(describe_environment(), indent=1, sort_keys=True),
         "summary.txt": lines.getvalue().rstrip(),
     }
-    for name, text in texts.items():
-        (folder / name).write_text(text + "\n", encoding="utf-8")
     # A compiled model would save its optimiser's state along with the weights.
     bare = _build(json.dumps(config))
     bare.set_weights(classifier.model.get_weights())
-    bare.save_weights(folder / "model.weights.h5")
+    with replacing(folder) as unfinished:
+        unfinished.mkdir()
+        for name, text in texts.items():
+            (unfinished / name).write_text(text + "\n", encoding="utf-8")
+        bare.save_weights(unfinished / "model.weights.h5")
 
 
 def load_classifier(folder: Path = CLASSIFIER) -> Classifier:

@@ -20,6 +20,7 @@ import fsspec
 from aiohttp import ClientError
 
 from stages.lib.errors import InputError
+from stages.lib.files import require_space
 from stages.lib.progress import track
 
 JUNK_FILES = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
@@ -159,17 +160,6 @@ def _write(place: Path, stream: IO[bytes]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.open("wb") as out:
         shutil.copyfileobj(stream, out, BLOCK)
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Raise InputError where `needed` bytes do not fit on the disk that holds `folder`."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"the pictures need {needed / 1e6:,.0f} MB, the disk that holds {folder} has "
-            f"{free / 1e6:,.0f} MB free; "
-            "free some space (`dvc gc -w` drops old versions) and run again"
-        )
 
 
 def list_source(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stages.lib.errors import InputError
+from stages.lib.files import replacing
 
 TEXT = pa.string()
 SPLITS = ("train", "val", "test")
@@ -105,15 +106,13 @@ def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
     frame = frame[list(table.columns)].sort_values(list(table.key), kind="stable")
     frame = frame.reset_index(drop=True)
     _check(path, frame, table)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.partial")
-    if path.suffix == ".csv":
-        frame.to_csv(unfinished, index=False, lineterminator="\n", float_format="%.4f")
-    else:
-        schema = pa.schema(list(table.columns.items()))
-        rows = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-        pq.write_table(rows.replace_schema_metadata(None), unfinished, compression="zstd")
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        if path.suffix == ".csv":
+            frame.to_csv(unfinished, index=False, lineterminator="\n", float_format="%.4f")
+        else:
+            schema = pa.schema(list(table.columns.items()))
+            rows = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+            pq.write_table(rows.replace_schema_metadata(None), unfinished, compression="zstd")
 
 
 def read_table(path: Path, table: Table) -> pd.DataFrame:

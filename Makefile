@@ -37,8 +37,8 @@ setup: $(VENV)/.installed-dev ## only set up
 lock: $(VENV)/bin/python ## write requirements.lock anew from what the two requirements files name
 	@sed '/^-[cr] /d' requirements.txt requirements-dev.txt > $(VENV)/named.txt
 	$(PYTHON) -m venv --clear $(VENV)/lock
-	$(VENV)/lock/bin/python -m pip install --quiet -r $(VENV)/named.txt
-	$(VENV)/lock/bin/python -m pip freeze > requirements.lock
+	$(VENV)/lock/bin/python -m pip install --quiet --upgrade setuptools -r $(VENV)/named.txt
+	$(VENV)/lock/bin/python -m pip freeze --all --exclude pip > requirements.lock
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 ..." % v)'

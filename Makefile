@@ -11,6 +11,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed ## set up, run what is out of date in the pipeline, show the result
+	@python -m tools.check
 	@dvc repro
 	@python -m tools.summary
 
@@ -26,8 +27,8 @@ report: $(VENV)/.installed ## run the pipeline as far as the report and say wher
 	@dvc repro report
 	@echo "report/index.html"
 
-preset: $(VENV)/.installed ## NAME=egypt [SOURCE=folder, archive or URL]: put a preset in place as params.yaml
-	@python -m tools.preset "$(NAME)" "$(SOURCE)"
+preset: $(VENV)/.installed ## NAME=photos SOURCE=folder, archive or URL: put a preset in place as params.yaml
+	@python -m tools.preset "$(NAME)" "$(SOURCE)" "$(FORCE)"
 
 bench: $(VENV)/.installed-dev ## measure the stages on the pictures that params.yaml names
 	@python -m benchmarks.stages
@@ -43,6 +44,7 @@ lock: $(VENV)/bin/python ## write requirements.lock anew from what the two requi
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, $(PYTHON) is %d.%d; name another: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): some minutes, about 3 GB. Only the first time."
 
 $(VENV)/.installed: requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt

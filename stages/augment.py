@@ -178,10 +178,11 @@ def main() -> None:
         },
     )
     write_plot("balance", balance)
+    least, most = totals.iloc[0], totals.iloc[-1]
+    each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
     summarise(
         "augment",
-        f"train {sizes['train']:,} ({children:,} of them augmented, {totals.iloc[0]:,} to "
-        f"{totals.iloc[-1]:,} a class), "
+        f"train {sizes['train']:,} ({children:,} of them augmented, {each} a class), "
         f"val {sizes['val']:,}, test {sizes['test']:,} at {params.width}×{params.height}",
     )
 

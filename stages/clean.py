@@ -49,9 +49,9 @@ def relabel(scan: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
 
     Raises InputError for a label that no class has.
     """
-    known = set(scan["label"])
-    for label in overrides.relabel.values():
-        if label not in known:
+    known, present = set(scan["label"]), set(scan["image_id"])
+    for image_id, label in overrides.relabel.items():
+        if image_id in present and label not in known:
             raise InputError(
                 f"overrides.csv: relabel to {label!r}, which is no class; the classes are "
                 f"{', '.join(sorted(known))}"
@@ -61,6 +61,21 @@ def relabel(scan: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
         for image_id, label in zip(scan["image_id"], scan["label"], strict=True)
     ]
     return scan.assign(label=pd.Series(labels, index=scan.index, dtype="str"))
+
+
+def idle_overrides(scan: pd.DataFrame, overrides: Overrides) -> list[str]:
+    """Return a sentence for every decision of a person that changes nothing."""
+    named = overrides.keep | overrides.drop | set(overrides.relabel)
+    named |= {image_id for pair in overrides.not_duplicate for image_id in pair}
+    absent = sorted(named - set(scan["image_id"]))
+    sentences = [f"no picture of this data set has the image_id {image_id}" for image_id in absent]
+    broken = scan[scan["image_id"].isin(overrides.keep)]
+    broken = broken[broken["verdict"].isin(("corrupt", "unsupported"))]
+    sentences += [
+        f"keep has no effect on {row.uri}: it cannot be decoded ({row.reason})"
+        for row in broken.itertuples()
+    ]
+    return sentences
 
 
 def find_unusable(rows: pd.DataFrame, overrides: Overrides, params: Params) -> list[Removal]:
@@ -200,7 +215,10 @@ def main() -> None:
         )
     scan = read_table(Path("data/scan.parquet"), SCAN)
     truth = read_table(Path("data/raw_truth.csv"), RAW_TRUTH)
-    kept, removed = decide(scan, read_overrides(), params)
+    overrides = read_overrides()
+    for sentence in idle_overrides(scan, overrides):
+        print(f"clean: overrides.csv: {sentence}")
+    kept, removed = decide(scan, overrides, params)
     require_every_class(scan, kept, removed)
     write_table(Path("data/clean.parquet"), kept, CLEAN)
     write_table(Path("data/removed.csv"), removed, REMOVED)

@@ -98,9 +98,8 @@ def main() -> None:
     write_metrics("export", {**parity, "bytes": size, "images_compared": len(pictures)})
     summarise(
         "export",
-        f"ONNX of {size / 1e6:.1f} MB, at most {parity['max_probability_difference']:.1e} from "
-        "Keras on "
-        f"{len(pictures):,} images",
+        f"ONNX of {size / 1e6:.1f} MB; no probability differs by more than "
+        f"{parity['max_probability_difference']:.1e} from Keras, on {len(pictures):,} images",
     )
 
 

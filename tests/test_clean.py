@@ -17,6 +17,7 @@ from stages.clean import (
     class_counts,
     clean_metrics,
     decide,
+    idle_overrides,
     relabel,
     require_every_class,
 )
@@ -338,6 +339,43 @@ def test_relabel_to_no_class_is_refused(scanned: Scanned, mixed: dict[str, bytes
 
     with pytest.raises(InputError, match="'cow', which is no class; the classes are cat, dog"):
         relabel(scan, replace(NOTHING, relabel={id_of(scan, "cat/0.png"): "cow"}))
+
+
+def test_a_keep_leaves_one_of_equal_bytes_and_never_two_labels(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    files = {
+        f"{label}/{n}.png": picture_file(n + 9 * (label == "dog"))
+        for label in ("cat", "dog")
+        for n in range(3)
+    }
+    same = scanned({**files, "cat/copy.png": files["cat/0.png"]})
+    other = scanned({**files, "dog/copy.png": files["cat/0.png"]})
+    overrides = replace(NOTHING, keep=frozenset({id_of(same, "cat/0.png")}))
+
+    kept, _ = decide(same, overrides, PARAMS)
+
+    assert kept["image_id"].is_unique
+    with pytest.raises(InputError, match="the same bytes under two labels.*relabel instead"):
+        decide(other, overrides, PARAMS)
+
+
+def test_decisions_that_change_nothing_are_told_of(
+    scanned: Scanned, mixed: dict[str, bytes]
+) -> None:
+    scan = scanned(mixed)
+    broken, whole = id_of(scan, "cat/half.jpg"), id_of(scan, "cat/0.png")
+    overrides = replace(
+        NOTHING, keep=frozenset({broken, whole}), relabel={"0" * 64: "no class of these"}
+    )
+
+    sentences = idle_overrides(scan, overrides)
+
+    assert sentences == [
+        f"no picture of this data set has the image_id {'0' * 64}",
+        "keep has no effect on cat/half.jpg: it cannot be decoded (truncated)",
+    ]
+    decide(scan, overrides, PARAMS)
 
 
 def test_not_duplicate_keeps_both_in_groups_of_their_own(

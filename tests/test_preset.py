@@ -75,6 +75,7 @@ def test_an_address_is_kept_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("egipt", "", "NAME must be one of .*egypt.*, got 'egipt'"),
         ("", "", "NAME must be one of"),
         ("egypt", "no/such/folder", "SOURCE 'no/such/folder' does not exist"),
+        ("photos", "", "photos needs SOURCE="),
     ],
 )
 def test_what_is_not_there_is_refused_and_nothing_changes(
@@ -96,6 +97,15 @@ def test_edits_of_a_person_are_never_overwritten(monkeypatch: pytest.MonkeyPatch
         put(monkeypatch, "egypt")
 
     assert PARAMS.read_text() == edited
+
+
+def test_edits_may_be_lost_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    PARAMS.write_text(PARAMS.read_text().replace("epochs: 20", "epochs: 21"))
+    monkeypatch.setattr(sys, "argv", ["preset", "egypt", "", "1"])
+
+    preset.main()
+
+    assert PARAMS.read_text() == Path("presets/egypt.yaml").read_text()
 
 
 def test_one_preset_may_follow_another_without_a_commit(

@@ -461,4 +461,4 @@ def test_files_beside_the_class_folders_are_told_of(
     listing = listed(tmp_path)
 
     assert len(listing) == len(TWO_CLASSES)
-    assert "1 files lie beside the class folders" in capsys.readouterr().out
+    assert "beside the class folders (1, the first is 'lost.jpg')" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from stages.lib.sources import is_url
 PRESETS = Path("presets")
 # What DVC watches where the source is an address: a file of ours, since it cannot watch the source.
 NOTHING_LOCAL = "stages/download.py"
+DEMO = "demo"
 SOURCE_KEYS = ("source", "watch", "sha256")
 
 
@@ -28,6 +29,9 @@ def preset_text(name: str, source: str) -> str:
         raise InputError(f"NAME must be one of {', '.join(known)}, got {name!r}")
     read_params_file(path)
     text = path.read_text(encoding="utf-8")
+    usual = read_params_file(path)["download"]["source"]
+    if not source and not (usual == DEMO or is_url(usual)):
+        raise InputError(f"{name} needs SOURCE=, a folder, an archive or a URL of your pictures")
     if not source:
         return text
     local = "" if is_url(source) else str(Path(source).expanduser().resolve())
@@ -70,12 +74,12 @@ def _without_source(params: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Replace params.yaml."""
-    name, source = (*sys.argv[1:], "", "")[:2]
+    name, source, force = (*sys.argv[1:], "", "", "")[:3]
     text = preset_text(name, source)
-    if has_own_edits():
+    if has_own_edits() and not force:
         raise InputError(
             f"{PARAMS_FILE} has edits that are not committed and would be lost; commit them, or "
-            f"take them back with `git checkout {PARAMS_FILE}`"
+            "add FORCE=1 to lose them"
         )
     PARAMS_FILE.write_text(text, encoding="utf-8")
     where = read_params_file(PARAMS_FILE)["download"]["source"]

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,7 +46,7 @@ def read_params_file(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} must hold one section per stage, found {type(content).__name__}")
     for name in content:
         if name not in SECTIONS:
-            raise InputError(f"{path}: unknown section {name!r}{_hint(str(name), SECTIONS)}")
+            raise InputError(f"{path}: unknown section {name!r}{close_match(str(name), SECTIONS)}")
     return content
 
 
@@ -73,13 +74,15 @@ def _sentence(section: str, problem: dict[str, Any], known: list[str]) -> str:
     key = ".".join([section, *(str(part) for part in problem["loc"])])
     kind = problem["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key {key}{_hint(str(problem['loc'][-1]), known)}"
+        return f"unknown key {key}{close_match(str(problem['loc'][-1]), known)}"
     if kind in ("missing", "missing_argument"):
         return f"{key} is missing; compare with presets/demo.yaml"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{key}: {message}, got {problem['input']!r}"
 
 
-def _hint(name: str, known: tuple[str, ...] | list[str]) -> str:
+def close_match(name: str, known: Iterable[str]) -> str:
+    """Return how to go on after an unknown name: the nearest known one, or all of them."""
+    known = list(known)
     close = difflib.get_close_matches(name, known, n=1)
     return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stages.lib.errors import InputError
 from stages.lib.overrides import Overrides
 from stages.lib.table import REMOVED
 
@@ -58,12 +59,12 @@ def preference(rows: pd.DataFrame, overrides: Overrides) -> list[int]:
 def settle_conflicts(
     rows: pd.DataFrame, pairs: pd.DataFrame, overrides: Overrides
 ) -> dict[int, Removal]:
-    """Return, by position, the pictures whose duplicate bears another label: neither label can be
-    trusted.
+    """Return, by position, the pictures whose duplicate bears another label.
 
-    A picture of a lower official rank yields to one of a higher; so does any to one that a person
-    wants kept. pairs: duplicates by position (left, right, similarity), already at the level of
-    removal.
+    Neither label can be trusted then. But a picture of a lower official rank yields to one of a
+    higher, and any to one that a person wants kept. pairs: duplicates by position (left, right,
+    similarity), already at the level of removal.
+    Raises InputError where a person wants the same bytes kept under two labels.
     """
     labels, ranks = rows["label"].to_numpy(), rows["official_split"].map(OFFICIAL_RANK).to_numpy()
     wanted = rows["image_id"].isin(overrides.keep).to_numpy()
@@ -73,6 +74,12 @@ def settle_conflicts(
         left, right = int(pair.left), int(pair.right)
         if labels[left] == labels[right]:
             continue
+        if wanted[left] and rows["image_id"].iloc[left] == rows["image_id"].iloc[right]:
+            raise InputError(
+                f"overrides.csv: keep of {rows['image_id'].iloc[left]} names the same bytes under "
+                f"two labels, {rows['uri'].iloc[left]} and {rows['uri'].iloc[right]}; say which "
+                "label is right with relabel instead"
+            )
         for at, other in ((left, right), (right, left)):
             if at in found or wanted[at] or (ranks[at] < FREE and ranks[at] <= ranks[other]):
                 continue
@@ -107,13 +114,13 @@ def choose_kept(
             for other, value in near.get(at, [])
             if other in kept and (ranks[at] == FREE or ranks[other] < ranks[at])
         ]
-        if not rivals or wanted[at]:
+        twins = [rival for rival in rivals if ids[rival[2]] == ids[at]]
+        if not twins and (wanted[at] or not rivals):
             kept[at] = place
             continue
-        value, _, other = max(rivals)
-        same = ids[at] == ids[other]
-        reason = "exact_duplicate" if same else "near_duplicate"
-        text = "equal sha256" if same else rule
+        value, _, other = max(twins or rivals)
+        reason = "exact_duplicate" if twins else "near_duplicate"
+        text = "equal sha256" if twins else rule
         found[at] = _removal(rows, at, other, reason, value, text)
     return found
 

@@ -209,8 +209,8 @@ def _tell_of_loose_files(tops: list[Path]) -> None:
     ]
     if loose:
         print(
-            f"download: {len(loose)} files lie beside the class folders, have no label and are not "
-            f"used, the first is {loose[0].name!r}"
+            "download: not used, for want of a label: what lies beside the class folders "
+            f"({len(loose)}, the first is {loose[0].name!r})"
         )
 
 

@@ -323,7 +323,7 @@ def test_numbers_in_the_page_are_those_of_the_metrics(make_page: Callable[..., P
         "Leaks between the splits 0",
         "form 1,234 groups",
         "Training sees 24 pictures: 18 originals and 6 altered children. A class then has 6 to 12.",
-        "Model tiny_net Parameters 54,321 Best epoch 2 of 2 Validation accuracy 81.2%",
+        "Model tiny net Parameters 54,321 Best epoch 2 of 2 Validation accuracy 81.2%",
         "beside the trained one on 77 validation pictures. "
         "They name the same class in 98.8% of them.",
         "The largest difference in a probability is 0.000003.",

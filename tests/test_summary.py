@@ -3,14 +3,17 @@
 from tools.summary import summary_lines
 
 METRICS = {
-    "download": {"files": 1893},
     "clean": {
         "kept": 1702,
+        "removed": 191,
         "corrupt": 41,
         "unsupported": 2,
         "exact_duplicates": 90,
         "near_duplicates": 6,
         "label_conflicts": 4,
+        "too_small": 0,
+        "dropped": 1,
+        "beside_official_set": 47,
     },
     "split": {"leaks": 0, "train": 1192, "val": 340, "test": 170},
     "train": {"parameters": 281576, "best_epoch": 19, "epochs": 20},
@@ -32,7 +35,8 @@ def test_every_line_says_what_the_metrics_say() -> None:
     assert lines["test accuracy"].startswith("98.82%  (168 of 170; interval 95.80% to 99.68%)")
     assert lines["leaks"].startswith("0 ")
     assert lines["images"] == (
-        "1,702 of 1,893 files kept: 41 corrupt, 2 unsupported, 96 duplicates, 4 in conflict"
+        "kept 1,702 of 1,893: 41 corrupt, 2 unsupported, 96 duplicates, "
+        "4 in conflict over their label, 1 dropped by hand, 47 too like the official test set"
     )
     assert lines["split"] == "train 1,192, val 340, test 170"
     assert lines["model"] == "281,576 parameters, best epoch 19 of 20"

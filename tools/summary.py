@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from stages import clean
 from stages.lib.metrics import METRICS, read_metrics
 
 REPORT = Path("report/index.html")
@@ -10,8 +11,7 @@ REPORT = Path("report/index.html")
 
 def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return pairs of what and how much, from the metrics of each stage by name."""
-    clean, split, evaluate = metrics["clean"], metrics["split"], metrics["evaluate"]
-    duplicates = clean["exact_duplicates"] + clean["near_duplicates"]
+    split, evaluate = metrics["split"], metrics["evaluate"]
     return [
         (
             "test accuracy",
@@ -20,12 +20,7 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ),
         ("macro F1", f"{evaluate['macro_f1']:.4f}"),
         ("leaks", f"{split['leaks']}  between train, val and test"),
-        (
-            "images",
-            f"{clean['kept']:,} of {metrics['download']['files']:,} files kept: "
-            f"{clean['corrupt']:,} corrupt, {clean['unsupported']:,} unsupported, "
-            f"{duplicates:,} duplicates, {clean['label_conflicts']:,} in conflict",
-        ),
+        ("images", clean.summary(metrics["clean"])),
         ("split", f"train {split['train']:,}, val {split['val']:,}, test {split['test']:,}"),
         (
             "model",

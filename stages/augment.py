@@ -20,10 +20,10 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.augmentation import augment_picture, build_policy, policy_from_json
-from stages.lib.dataset import DATASET, INDEX_FILE, array_file, save_preprocessing
+from stages.lib.dataset import DATASET, INDEX_FILE, array_file
 from stages.lib.errors import InputError, run_stage
 from stages.lib.files import replacing, require_space
-from stages.lib.images import Fit, Preprocessing, prepare_picture
+from stages.lib.images import Fit, Preprocessing, prepare_picture, save_preprocessing
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.parallel import ParallelParams, map_in_order
 from stages.lib.params import STRICT, load_params

@@ -22,7 +22,7 @@ from stages.lib.overrides import Overrides, drop_pairs_told_apart, read_override
 from stages.lib.params import STRICT, load_params
 from stages.lib.policy import (
     Removal,
-    beside_official_test,
+    beside_official_set,
     choose_kept,
     removed_table,
     settle_conflicts,
@@ -122,7 +122,7 @@ def decide(
     rule = f"clean.remove_similarity = {params.remove_similarity}"
     gone |= choose_kept(rows, close, overrides, set(gone), rule)
     groups = _groups(rows, pairs)
-    for at in beside_official_test(rows, groups) - set(gone):
+    for at in beside_official_set(rows, groups) - set(gone):
         row = rows.iloc[at]
         text = "a group is never divided, an official test set stays whole"
         gone[at] = Removal(

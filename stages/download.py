@@ -148,6 +148,13 @@ def place_files(files: Sequence[SourceFile], folder: Path) -> None:
     finished.rename(RAW)
 
 
+def content_fingerprint(listing: pd.DataFrame) -> str:
+    """Return a fingerprint of names and bytes; a file that could not be copied counts by name."""
+    uris = track(listing["uri"], len(listing), "fingerprint", "files")
+    hashes = (sources.sha256_of_file(Path(uri)) if Path(uri).is_file() else "" for uri in uris)
+    return fingerprint(f"{uri} {sha}" for uri, sha in zip(listing["uri"], hashes, strict=True))
+
+
 def main() -> None:
     """Bring the source into data/raw and list it."""
     params = load_params(Params, "download")
@@ -176,7 +183,7 @@ def main() -> None:
             "classes": len(counts),
             "largest_class": int(counts.max()),
             "smallest_class": int(counts.min()),
-            "source_fingerprint": checksum or fingerprint(listing["uri"]),
+            "source_fingerprint": checksum or content_fingerprint(listing),
         },
     )
     largest, smallest = counts.index[0], counts.index[-1]

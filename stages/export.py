@@ -16,10 +16,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.classifier import Classifier, load_classifier, predict
-from stages.lib.dataset import DATASET, PREPROCESSING, load_split
+from stages.lib.dataset import DATASET, load_split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.exported import EXPORTED, INPUT, ExportedClassifier
 from stages.lib.files import replacing
+from stages.lib.images import PREPROCESSING
 from stages.lib.keras_runtime import keras
 from stages.lib.metrics import write_metrics
 from stages.lib.params import STRICT, load_params

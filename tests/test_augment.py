@@ -16,9 +16,9 @@ from PIL import Image
 from stages import augment, clean, download, scan, split
 from stages.augment import Params, balance_table, group_by_file, make_rows, plan_rows, target_size
 from stages.lib import parallel
-from stages.lib.dataset import load_preprocessing, load_split
+from stages.lib.dataset import DATASET, load_split
 from stages.lib.errors import InputError
-from stages.lib.images import Preprocessing, prepare_picture
+from stages.lib.images import Preprocessing, load_preprocessing, prepare_picture
 from stages.lib.metrics import read_metrics
 from stages.lib.table import CLEAN, INDEX, REMOVED, SCAN, SPLIT, SPLITS, read_table
 
@@ -267,7 +267,7 @@ def test_download_to_augment_write_what_they_promise(
     ]
     assert sizes == [28, 24, 4, 24]
     assert read_metrics("split")["leaks"] == 0
-    assert load_preprocessing() == Preprocessing(16, 24, "stretch")
+    assert load_preprocessing(DATASET) == Preprocessing(16, 24, "stretch")
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

@@ -13,12 +13,10 @@ from stages.lib.dataset import (
     array_file,
     class_names,
     class_numbers,
-    load_preprocessing,
     load_split,
-    save_preprocessing,
 )
 from stages.lib.errors import InputError
-from stages.lib.images import Preprocessing
+from stages.lib.images import Preprocessing, load_preprocessing, save_preprocessing
 from stages.lib.table import INDEX, SPLITS, write_table
 
 
@@ -98,9 +96,9 @@ def test_a_missing_index_is_named(pictures: np.ndarray) -> None:
 def test_preprocessing_comes_back_as_it_was(pictures: np.ndarray, fit: str) -> None:
     how = Preprocessing(8, 9, fit)  # type: ignore[arg-type]
 
-    save_preprocessing(how)
+    save_preprocessing(how, DATASET)
 
-    assert load_preprocessing() == how
+    assert load_preprocessing(DATASET) == how
     assert [path.name for path in DATASET.glob("*.json")] == ["preprocessing.json"]
 
 

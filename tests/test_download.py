@@ -391,3 +391,19 @@ def test_the_demo_brings_its_truth(project: Project) -> None:
     assert set(truth["uri"]) <= listed
     assert set(truth["original_uri"]) - {""} <= listed
     assert len(tree(Path("data/raw"))) == len(listed)
+
+
+def test_the_fingerprint_of_a_folder_is_one_of_its_content(
+    project: Project, write_files: Writer
+) -> None:
+    files = {"cat/1.jpg": b"c1", "cat/2.jpg": b"c2", "dog/1.jpg": b"d1"}
+    prints = []
+    for content in (files, files, {**files, "dog/1.jpg": b"d2"}, {**files, "dog/3.jpg": b"d3"}):
+        project(download={"source": "source", "watch": "source"})
+        write_files(Path("source"), content)
+
+        download.main()
+
+        prints.append(read_metrics("download")["source_fingerprint"])
+    assert prints[0] == prints[1]
+    assert len(set(prints)) == 3

@@ -11,10 +11,10 @@ from PIL import Image
 
 from stages.export import class_info, compare, write_exported
 from stages.lib.classifier import Classifier, predict
-from stages.lib.dataset import DATASET, save_preprocessing
+from stages.lib.dataset import DATASET
 from stages.lib.errors import InputError
 from stages.lib.exported import ExportedClassifier
-from stages.lib.images import Preprocessing, prepare_picture
+from stages.lib.images import Preprocessing, prepare_picture, save_preprocessing
 from stages.lib.keras_runtime import make_deterministic
 from stages.lib.models.compact_cnn import compact_cnn
 
@@ -33,7 +33,7 @@ def classifier() -> Classifier:
 def folder(classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     DATASET.mkdir(parents=True)
-    save_preprocessing(HOW)
+    save_preprocessing(HOW, DATASET)
     write_exported(classifier, class_info(NAMES, {"bee": "makes honey"}), tmp_path / "exported")
     return tmp_path / "exported"
 

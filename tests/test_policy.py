@@ -9,7 +9,7 @@ import pytest
 
 from stages.lib.overrides import Overrides
 from stages.lib.policy import (
-    beside_official_test,
+    beside_official_set,
     choose_kept,
     preference,
     removed_table,
@@ -236,7 +236,7 @@ def test_who_shares_a_group_with_a_higher_official_rank_is_named() -> None:
         {},
     )
 
-    found = beside_official_test(rows, np.array([0, 0, 0, 1, 1, 2], np.int32))
+    found = beside_official_set(rows, np.array([0, 0, 0, 1, 1, 2], np.int32))
 
     assert found == {1, 2, 4}
 

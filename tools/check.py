@@ -4,9 +4,9 @@ Each stage checks its own section again; but it does so when its turn comes, and
 its earlier outputs out of the way (they come back from the cache on the next good run).
 """
 
-from importlib import import_module
 from pathlib import Path
 
+from stages import augment, clean, download, report, scan, split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.overrides import read_overrides
 from stages.lib.parallel import ParallelParams
@@ -15,7 +15,14 @@ from stages.lib.params import PARAMS_FILE, close_match, load_params, read_params
 COMPLETE = Path("presets/demo.yaml")
 # The sections of the other stages are held against the demo's keys: loading TensorFlow takes longer
 # than all the rest of a run in which nothing has changed.
-LIGHT_STAGES = ("download", "scan", "clean", "split", "augment", "report")
+LIGHT_STAGES = {
+    "download": download.Params,
+    "scan": scan.Params,
+    "clean": clean.Params,
+    "split": split.Params,
+    "augment": augment.Params,
+    "report": report.Params,
+}
 
 
 def check_keys(path: Path = PARAMS_FILE) -> None:
@@ -37,9 +44,8 @@ def main() -> None:
     """Check everything that can be checked at once."""
     check_keys()
     load_params(ParallelParams, "parallel")
-    for stage in LIGHT_STAGES:
-        load_params(import_module(f"stages.{stage}").Params, stage)
-    download = import_module("stages.download")
+    for stage, params_class in LIGHT_STAGES.items():
+        load_params(params_class, stage)
     download.check_source(load_params(download.Params, "download"))
     read_overrides()
 

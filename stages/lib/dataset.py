@@ -1,7 +1,5 @@
 """The arrays that models learn from: one memory-mapped file per split, and their index."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.lib.errors import InputError
-from stages.lib.images import Preprocessing
 from stages.lib.table import INDEX, read_table
 
 DATASET = Path("data/dataset")
 INDEX_FILE = DATASET / "index.parquet"
-PREPROCESSING = "preprocessing.json"
 
 
 def array_file(split: str) -> Path:
@@ -41,17 +37,6 @@ def load_split(split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
             f"got {pictures.dtype} {pictures.shape}; run `dvc repro -f augment`"
         )
     return pictures, index
-
-
-def save_preprocessing(how: Preprocessing, folder: Path = DATASET) -> None:
-    """Write beside the arrays how pictures were made into them, for whoever serves the model."""
-    text = json.dumps(asdict(how), indent=1, sort_keys=True)
-    (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
-
-
-def load_preprocessing(folder: Path = DATASET) -> Preprocessing:
-    """Return what `save_preprocessing` wrote."""
-    return Preprocessing(**json.loads((folder / PREPROCESSING).read_text(encoding="utf-8")))
 
 
 def class_names(index: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from stages.lib.images import Preprocessing, prepare_picture
+from stages.lib.images import load_preprocessing, prepare_picture
 
 EXPORTED = Path("models/exported")
 INPUT = "image"
@@ -27,7 +27,7 @@ class ExportedClassifier:
         options.intra_op_num_threads = threads
         self.class_names: list[str] = _read(folder / "labels.json")
         self.class_info: dict[str, dict[str, Any]] = _read(folder / "class_info.json")
-        self.preprocessing = Preprocessing(**_read(folder / "preprocessing.json"))
+        self.preprocessing = load_preprocessing(folder)
         self.session = onnxruntime.InferenceSession(
             folder / "model.onnx", options, providers=["CPUExecutionProvider"]
         )

@@ -1,7 +1,9 @@
 """Pixels: decode, resize, thumbnails, simple measures (the one place where cv2 enters)."""
 
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -23,11 +25,11 @@ THUMBNAIL_SIDE = 32
 SHIFT = 3  # thumbnails are compared over shifts of up to this many pixels each way
 FLAT_DEVIATION = 2.0  # a thumbnail with less contrast than this (of 255) shows nothing to compare
 
-WORTH_REFINING = (
-    0.75  # below this correlation, half-pixel shifts never lift a pair to a duplicate's level
-)
+# Below this correlation, half-pixel shifts never lift a pair to a duplicate's level.
+WORTH_REFINING = 0.75
+PREPROCESSING = "preprocessing.json"
 
-# EXIF orientation (tag 274) to the turn that sets the picture upright; 1 is upright already.
+# EXIF's tag for how a picture is to be turned, 1 to 8; 1 is upright already.
 ORIENTATION_TAG = 0x0112
 
 
@@ -38,6 +40,17 @@ class Preprocessing:
     height: int
     width: int
     fit: Fit
+
+
+def save_preprocessing(how: Preprocessing, folder: Path) -> None:
+    """Write beside arrays or a model how their pictures were prepared."""
+    text = json.dumps(asdict(how), indent=1, sort_keys=True)
+    (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
+
+
+def load_preprocessing(folder: Path) -> Preprocessing:
+    """Return what `save_preprocessing` wrote."""
+    return Preprocessing(**json.loads((folder / PREPROCESSING).read_text(encoding="utf-8")))
 
 
 def read_picture(data: bytes, smallest_side: int = 0) -> Picture:

@@ -125,7 +125,7 @@ def choose_kept(
     return found
 
 
-def beside_official_test(rows: pd.DataFrame, groups: NDArray[np.int32]) -> set[int]:
+def beside_official_set(rows: pd.DataFrame, groups: NDArray[np.int32]) -> set[int]:
     """Return the positions of pictures whose group holds one of a higher official rank.
 
     A group is never divided, and an official set stays whole; so the others of its group are left

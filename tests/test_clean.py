@@ -2,33 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from stages import clean
-from stages.clean import (
-    Params,
-    class_counts,
-    clean_metrics,
-    decide,
-    idle_overrides,
-    relabel,
-    require_every_class,
-)
+from stages.clean import Params
 from stages.lib.errors import InputError
-from stages.lib.overrides import Overrides
-from stages.lib.table import RAW_TRUTH
+from stages.lib.overrides import Overrides, idle_overrides, relabel
+from stages.lib.quality import FlagLimits
+from stages.lib.table import CLEAN, CLUSTERS, DUPLICATES, RAW_TRUTH, REMOVED
+from stages.lib.tally import class_counts, clean_metrics, require_every_class
 from stages.lib.truth import planted_metrics
 
+LIMITS = FlagLimits(
+    dark=0.35, bright=0.8, blurry=0, low_information=2.0, odd_size=5.0, odd_aspect=3.0
+)
 PARAMS = Params(
     keep_suspect=("missing_eoi",),
+    formats=("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif"),
+    colours=("grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit"),
     min_side=16,
+    flags=LIMITS,
+    remove_flagged=(),
     hash_radius=10,
     remove_similarity=0.95,
     group_similarity=0.9,
@@ -37,6 +41,14 @@ PARAMS = Params(
 NOTHING = Overrides(frozenset(), frozenset(), {}, frozenset())
 Scanned = Callable[..., pd.DataFrame]
 Maker = Callable[..., bytes]
+
+
+def decide(
+    scan: pd.DataFrame, overrides: Overrides, params: Params
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return what stays and what goes."""
+    decision = clean.decide(scan, overrides, params)
+    return decision.kept, decision.removed
 
 
 def reasons(removed: pd.DataFrame) -> dict[str, str]:
@@ -183,6 +195,173 @@ def test_a_level_of_groups_above_that_of_removal_is_refused(project: Callable[..
 
     with pytest.raises(InputError, match=r"at most clean.remove_similarity \(0\.9\), got 0\.95"):
         clean.main()
+
+
+def test_a_majority_of_pictures_decides_a_conflict_where_there_is_one(
+    scanned: Scanned, picture_file: Maker
+) -> None:
+    files = {"cat/1.png": picture_file(1), "dog/1.jpg": picture_file(1, "jpeg")}
+    files |= {"cat/2.jpg": picture_file(1, "jpeg_progressive", 36, 48)}
+    files |= {"cat/3.png": picture_file(2), "dog/3.jpg": picture_file(2, "jpeg")}
+    majority = replace(PARAMS, label_conflicts="majority")
+
+    kept, removed = decide(scanned(files), NOTHING, majority)
+
+    assert kept["uri"].tolist() == ["cat/1.png"]
+    found = removed.set_index("uri")[["action", "reason", "kept_uri"]]
+    assert found.loc["dog/1.jpg"].tolist() == ["remove", "label_conflict", "cat/1.png"]
+    assert found.loc["cat/2.jpg"].tolist() == ["remove", "near_duplicate", "cat/1.png"]
+    assert found.loc["cat/3.png"].tolist() == ["quarantine", "label_conflict", "dog/3.jpg"]
+
+
+# --- Flags --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("remove", [(), ("odd_aspect",)])
+def test_a_flag_marks_and_removes_only_if_asked_to(
+    scanned: Scanned, picture_file: Maker, remove: Any
+) -> None:
+    files = {"cat/1.png": picture_file(1), "cat/long.png": picture_file(2, height=20, width=80)}
+
+    kept, removed = decide(scanned(files), NOTHING, replace(PARAMS, remove_flagged=remove))
+
+    assert reasons(removed) == dict.fromkeys(["cat/long.png"] if remove else [], "odd_aspect")
+    assert kept["flags"].tolist() == ([""] if remove else ["", "odd_aspect"])
+
+
+# --- Properties, on random tables ---------------------------------------------------------------
+
+LABELS, SPLIT_NAMES = ["cat", "dog", "owl"], ["", "train", "val", "test"]
+Similarities = dict[frozenset[str], float]
+
+
+@st.composite
+def scans(draw: st.DrawFn, splits: list[str] = SPLIT_NAMES) -> tuple[pd.DataFrame, Similarities]:
+    """Return a scan's table of few pictures with many ties, and which of them are how similar."""
+    ids = list("ABCDEFG")
+    width = {name: draw(st.sampled_from([8, 64, 80])) for name in ids}
+    verdict = {name: draw(st.sampled_from(["ok"] * 9 + ["corrupt"])) for name in ids}
+    chosen = draw(st.lists(st.sampled_from(ids), min_size=1, max_size=12))
+    rows = [
+        {
+            "uri": f"{at:02}",
+            "label": draw(st.sampled_from(LABELS)),
+            "official_split": draw(st.sampled_from(splits)),
+            "clip": draw(st.sampled_from(["", "", "", "x"])),
+            "image_id": name,
+            "width": width[name],
+            "verdict": verdict[name],
+            "reason": "truncated" if verdict[name] == "corrupt" else "",
+        }
+        for at, name in enumerate(chosen)
+    ]
+    usual = {"bytes": 9, "format": "png", "height": 64, "mode": "RGB", "colour": "colour"}
+    usual |= {"orientation": 1, "brightness": 0.5, "brightness_low": 0.2}
+    usual |= {"brightness_high": 0.9, "sharpness": 900.0, "entropy": 7.0}
+    usual |= {"phash": 0, "phash_mirrored": 0, "thumbnail": b""}
+    pairs = st.sampled_from([frozenset(pair) for pair in combinations(ids, 2)])
+    levels = st.sampled_from([0.91, 0.96, 0.97, 0.99])
+    return pd.DataFrame(rows).assign(**usual), draw(st.dictionaries(pairs, levels, max_size=9))
+
+
+def decided(
+    scan: pd.DataFrame, similar: Similarities, policy: Any, overrides: Overrides = NOTHING
+) -> clean.Decision:
+    """Return what clean makes of a table of which it is known who resembles whom."""
+
+    def look_up(rows: pd.DataFrame, *_: Any, **__: Any) -> pd.DataFrame:
+        names = rows["image_id"].tolist()
+        found = [
+            (left, right, 4, False, similar[frozenset((names[left], names[right]))])
+            for left, right in combinations(range(len(names)), 2)
+            if frozenset((names[left], names[right])) in similar
+        ]
+        columns = {"left": "int64", "right": "int64", "distance": "int64", "mirrored": "bool"}
+        pairs = pd.DataFrame(found, columns=[*columns, "similarity"])
+        return pairs.astype({**columns, "similarity": "float64"})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clean, "find_duplicates", look_up)
+        return clean.decide(scan, overrides, replace(PARAMS, label_conflicts=policy))
+
+
+FEW = settings(max_examples=40, deadline=None)  # each one is a run of clean
+POLICIES = st.sampled_from(["quarantine", "majority", "keep"])
+
+
+@FEW
+@given(scans(), POLICIES)
+def test_every_file_is_kept_or_a_row_of_removed(
+    drawn: tuple[pd.DataFrame, Similarities], policy: str
+) -> None:
+    found = decided(*drawn, policy)
+
+    assert sorted([*found.kept["uri"], *found.removed["uri"]]) == drawn[0]["uri"].tolist()
+    assert not (found.removed[["reason", "rule"]] == "").any(axis=None)
+
+
+@FEW
+@given(scans(), POLICIES, st.randoms(use_true_random=False))
+def test_no_table_depends_on_the_order_of_the_rows(
+    drawn: tuple[pd.DataFrame, Similarities], policy: str, random: Random
+) -> None:
+    scan, similar = drawn
+    order = random.sample(range(len(scan)), len(scan))
+    contracts = (CLEAN, REMOVED, DUPLICATES, CLUSTERS)
+
+    there, back = (decided(rows, similar, policy) for rows in (scan, scan.iloc[order]))
+
+    for one, other, contract in zip(there, back, contracts, strict=True):
+        key = list(contract.key)
+        assert_frame_equal(
+            *(table.sort_values(key).reset_index(drop=True) for table in (one, other))
+        )
+
+
+@FEW
+@given(scans(), POLICIES)
+def test_cleaning_what_was_kept_removes_nothing(
+    drawn: tuple[pd.DataFrame, Similarities], policy: str
+) -> None:
+    scan, similar = drawn
+    kept = decided(scan, similar, policy).kept
+
+    again = decided(scan[scan["uri"].isin(kept["uri"])], similar, policy)
+
+    assert again.removed.empty
+    assert again.kept["uri"].tolist() == kept["uri"].tolist()
+
+
+@FEW
+@given(scans(splits=["", "train"]), POLICIES)
+def test_what_goes_for_another_names_one_that_stays_unless_both_are_in_doubt(
+    drawn: tuple[pd.DataFrame, Similarities], policy: str
+) -> None:
+    found = decided(*drawn, policy)
+
+    ids = drawn[0].set_index("uri")["image_id"]
+    for row in found.removed[found.removed["kept_uri"] != ""].itertuples():
+        assert row.kept_image_id == ids[row.kept_uri]
+        assert row.action == "quarantine" or row.kept_uri in set(found.kept["uri"])
+        assert row.reason != "exact_duplicate" or row.image_id == row.kept_image_id
+
+
+@FEW
+@given(scans(splits=[""]))
+def test_no_two_that_stay_are_duplicates_of_one_label(
+    drawn: tuple[pd.DataFrame, Similarities],
+) -> None:
+    scan, similar = drawn
+
+    kept = decided(scan, similar, "majority").kept
+
+    for left, right in combinations(kept.itertuples(), 2):
+        same = left.image_id == right.image_id
+        close = similar.get(frozenset((left.image_id, right.image_id)), 0.0) >= 0.95
+        assert not same and not close
+        tied = frozenset((left.image_id, right.image_id)) in similar
+        clip = left.clip == right.clip != "" and left.label == right.label
+        assert left.group_id == right.group_id or not (tied or clip)
 
 
 # --- Groups -------------------------------------------------------------------------------------

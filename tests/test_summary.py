@@ -12,6 +12,10 @@ METRICS = {
         "near_duplicates": 6,
         "label_conflicts": 4,
         "too_small": 0,
+        "unwanted_format": 0,
+        "unwanted_colour": 0,
+        "removed_flagged": 0,
+        "flagged": 3,
         "dropped": 1,
         "beside_official_set": 47,
     },
@@ -36,7 +40,8 @@ def test_every_line_says_what_the_metrics_say() -> None:
     assert lines["leaks"].startswith("0 ")
     assert lines["images"] == (
         "kept 1,702 of 1,893: 41 corrupt, 2 unsupported, 96 duplicates, "
-        "4 in conflict over their label, 1 dropped by hand, 47 too like the official test set"
+        "4 in conflict over their label, 1 dropped by hand, 47 too like the official test set; "
+        "3 kept but flagged"
     )
     assert lines["split"] == "train 1,192, val 340, test 170"
     assert lines["model"] == "281,576 parameters, best epoch 19 of 20"

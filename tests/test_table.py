@@ -43,6 +43,7 @@ def removed(*labels: str) -> pd.DataFrame:
         action="remove",
         reason="near_duplicate",
         kept_uri="",
+        kept_image_id="",
         similarity=np.float32(0.9625),
         rule="clean.remove_similarity = 0.95",
     )[list(REMOVED.columns)]
@@ -226,3 +227,23 @@ def test_a_write_that_fails_leaves_the_earlier_table(
         write_table(path, files("dog"), FILES)
 
     assert_frame_equal(read_table(path, FILES), files("cat"))
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_every_column_of_a_csv_comes_back_in_its_type(tmp_path: Path, rows: int) -> None:
+    types = {"uri": pa.string(), "n": pa.int64(), "share": pa.float32(), "mirrored": pa.bool_()}
+    table = Table(types)
+    frame = pd.DataFrame({"uri": ["a", "b"], "n": [7, 0], "share": 0.5, "mirrored": [True, False]})
+
+    write_table(tmp_path / "t.csv", frame.head(rows), table)
+
+    read = read_table(tmp_path / "t.csv", table)
+    assert [read[name].dtype.kind for name in ("n", "share", "mirrored")] == ["i", "f", "b"]
+    assert read["mirrored"].tolist() == [True, False][:rows]
+
+
+def test_columns_that_the_contract_does_not_name_are_not_read(tmp_path: Path) -> None:
+    wide = Table({"uri": pa.string(), "thumbnail": pa.binary()})
+    write_table(tmp_path / "t.parquet", pd.DataFrame({"uri": ["a"], "thumbnail": [b"0"]}), wide)
+
+    assert list(read_table(tmp_path / "t.parquet", wide.without_columns("thumbnail"))) == ["uri"]

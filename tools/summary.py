@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stages import clean
+from stages.lib import tally
 from stages.lib.metrics import METRICS, read_metrics
 
 REPORT = Path("report/index.html")
@@ -20,7 +20,7 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ),
         ("macro F1", f"{evaluate['macro_f1']:.4f}"),
         ("leaks", f"{split['leaks']}  between train, val and test"),
-        ("images", clean.summary(metrics["clean"])),
+        ("images", tally.summary(metrics["clean"])),
         ("split", f"train {split['train']:,}, val {split['val']:,}, test {split['test']:,}"),
         (
             "model",

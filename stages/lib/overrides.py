@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from stages.lib.errors import InputError
@@ -69,16 +70,49 @@ def read_overrides(path: Path = OVERRIDES_FILE) -> Overrides:
     )
 
 
+def relabel(rows: pd.DataFrame, overrides: Overrides) -> pd.DataFrame:
+    """Return the rows with the labels that a person corrected.
+
+    Raises InputError for a label that no class has.
+    """
+    labels = rows["image_id"].map(overrides.relabel).astype("str")
+    corrected = labels.notna()
+    known = set(rows["label"].unique())
+    for label in labels[corrected].unique():
+        if label not in known:
+            raise InputError(
+                f"overrides.csv: relabel to {label!r}, which is no class; the classes are "
+                f"{', '.join(sorted(known))}"
+            )
+    return rows.assign(label=labels.where(corrected, rows["label"]))
+
+
+def idle_overrides(rows: pd.DataFrame, overrides: Overrides) -> list[str]:
+    """Return a sentence for every decision of a person that changes nothing."""
+    named = overrides.keep | overrides.drop | set(overrides.relabel)
+    named |= {image_id for pair in overrides.not_duplicate for image_id in pair}
+    meant = rows[rows["image_id"].isin(named)]
+    absent = sorted(named - set(meant["image_id"]))
+    sentences = [f"no picture of this data set has the image_id {image_id}" for image_id in absent]
+    broken = meant[meant["image_id"].isin(overrides.keep)]
+    broken = broken[broken["verdict"].isin(("corrupt", "unsupported"))]
+    return sentences + [
+        f"keep has no effect on {row.uri}: it cannot be decoded ({row.reason})"
+        for row in broken.itertuples()
+    ]
+
+
 def drop_pairs_told_apart(
     pairs: pd.DataFrame, image_ids: pd.Series, overrides: Overrides
 ) -> pd.DataFrame:
     """Return the pairs of duplicates (positions left, right) that no person declared different."""
-    ids = image_ids.to_numpy()
-    told = [
-        (min(left, right), max(left, right)) in overrides.not_duplicate
-        for left, right in zip(ids[pairs["left"]], ids[pairs["right"]], strict=True)
-    ]
-    return pairs[~pd.Series(told, index=pairs.index, dtype=bool)].reset_index(drop=True)
+    if not overrides.not_duplicate:
+        return pairs.reset_index(drop=True)
+    ids = image_ids.to_numpy(dtype=object)
+    left, right = ids[pairs["left"]], ids[pairs["right"]]
+    named = pd.MultiIndex.from_arrays([np.minimum(left, right), np.maximum(left, right)])
+    told = named.isin(list(overrides.not_duplicate))
+    return pairs[~told].reset_index(drop=True)
 
 
 def _check_row(where: str, image_id: str, action: str, value: str) -> None:
@@ -93,6 +127,10 @@ def _check_row(where: str, image_id: str, action: str, value: str) -> None:
     if action == "not_duplicate" and not _is_id(value):
         raise InputError(
             f"{where}: not_duplicate needs the other picture's image_id as value, got {value!r}"
+        )
+    if action == "not_duplicate" and value == image_id:
+        raise InputError(
+            f"{where}: not_duplicate names one picture twice; equal bytes are always duplicates"
         )
 
 

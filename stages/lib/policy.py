@@ -1,14 +1,18 @@
-"""Decides which pictures stay: which of several duplicates, and what a label conflict costs."""
+"""Decides which pictures stay: what is fit for use, and which of several duplicates is kept."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
-from stages.lib.errors import InputError
+from stages.lib.clusters import Positions
 from stages.lib.overrides import Overrides
+from stages.lib.params import STRICT
+from stages.lib.quality import Flag, FlagLimits, flag_rule
 from stages.lib.table import REMOVED
 
 LOSSLESS = ("png", "bmp", "tiff", "gif")
@@ -16,27 +20,135 @@ OFFICIAL_RANK = {"test": 0, "val": 1, "train": 2, "": 2}
 # The rank of what may be removed; official test and validation sets stay as they were published.
 FREE = 2
 
-
-@dataclass(frozen=True)
-class Removal:
-    """One picture left out, as a row of data/removed.csv."""
-
-    uri: str
-    image_id: str
-    label: str
-    action: Literal["remove", "quarantine"]
-    reason: str
-    kept_uri: str
-    similarity: float
-    rule: str
-
-
-def removed_table(removals: list[Removal]) -> pd.DataFrame:
-    """Return the removals as a table, also where there are none."""
-    return pd.DataFrame([vars(removal) for removal in removals], columns=list(REMOVED.columns))
+# What is left out of a table: one row each, with its position there and that of the picture kept
+# instead (NOBODY where there is none).
+REMOVAL_TYPES = {
+    "at": "int64",
+    "action": "str",
+    "reason": "str",
+    "kept_at": "int64",
+    "similarity": "float64",
+    "rule": "str",
+}
+NOBODY = -1
+Words: TypeAlias = str | pd.Series  # one text for all, or one for each row
 
 
-def preference(rows: pd.DataFrame, overrides: Overrides) -> list[int]:
+Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif", "jpeg2000"]
+Colour = Literal["grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class Fitness:
+    """What a picture must be to stay; the names are those of the section clean of params.yaml."""
+
+    keep_suspect: tuple[Literal["missing_eoi", "damaged"], ...]
+    formats: tuple[Format, ...]
+    colours: tuple[Colour, ...]
+    min_side: Annotated[int, Field(ge=1)]
+    flags: FlagLimits
+    remove_flagged: tuple[Flag, ...]
+
+
+def removals(
+    at: Positions | Sequence[int],
+    reason: str | Sequence[str] | NDArray[np.str_],
+    rule: str | Sequence[str] | NDArray[np.str_],
+    *,
+    action: str = "remove",
+    kept_at: Positions | Sequence[int] | int = NOBODY,
+    similarity: NDArray[np.float64] | Sequence[float] | float = np.nan,
+) -> pd.DataFrame:
+    """Return a table of removals, whose columns and types are REMOVAL_TYPES."""
+    columns = {
+        "at": np.asarray(at, np.int64),
+        "action": action,
+        "reason": reason,
+        "kept_at": kept_at,
+        "similarity": similarity,
+        "rule": rule,
+    }
+    return pd.DataFrame(columns).astype(REMOVAL_TYPES)
+
+
+def removed_table(rows: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
+    """Return what went, by position in `rows`, as data/removed.csv has it."""
+    left_out = rows.iloc[gone["at"].to_numpy()]
+    instead = gone["kept_at"].to_numpy()
+    known = instead != NOBODY
+    kept = {"kept_uri": "uri", "kept_image_id": "image_id"}
+    named = {name: np.full(len(gone), "", object) for name in kept}
+    for name, column in kept.items():
+        named[name][known] = rows[column].to_numpy(object)[instead[known]]
+    table = {
+        **{name: left_out[name].to_numpy(object) for name in ("uri", "image_id", "label")},
+        **{name: gone[name].to_numpy() for name in ("action", "reason", "similarity", "rule")},
+        **named,
+    }
+    return pd.DataFrame(table, columns=list(REMOVED.columns))
+
+
+def find_unusable(
+    rows: pd.DataFrame,
+    overrides: Overrides,
+    fitness: Fitness,
+    measured: pd.DataFrame,
+    raised: pd.DataFrame,
+) -> pd.DataFrame:
+    """Return as removals what a person dropped, what cannot be decoded and what the policy bars.
+
+    measured, raised: what `quality` says of each row. Where several reasons hold, the first in the
+    order of this function is given. A picture that a person wants kept stays against any policy,
+    but not if it cannot be decoded.
+    """
+    verdict, reason = rows["verdict"], rows["reason"].astype("str")
+    free = ~rows["image_id"].isin(overrides.keep)
+    suspect = (verdict == "suspect") & ~reason.isin(fitness.keep_suspect) & free
+    colour = rows["colour"]
+    side = np.minimum(rows["width"], rows["height"])
+    listing = {
+        name: f"[{', '.join(getattr(fitness, name))}]"
+        for name in ("keep_suspect", "formats", "colours")
+    }
+    not_kept = f"scan: suspect, not in clean.keep_suspect {listing['keep_suspect']}"
+    cases = [
+        (rows["image_id"].isin(overrides.drop), "dropped", "overrides.csv"),
+        (verdict.isin(("corrupt", "unsupported")), reason, "scan: " + verdict.astype("str")),
+        (suspect, reason, not_kept),
+        (
+            ~rows["format"].isin(fitness.formats) & free,
+            "unwanted_format",
+            rows["format"].astype("str") + f" is not in clean.formats {listing['formats']}",
+        ),
+        (
+            ~colour.isin(fitness.colours) & (colour != "") & free,
+            "unwanted_colour",
+            colour.astype("str") + f" is not in clean.colours {listing['colours']}",
+        ),
+        ((side < fitness.min_side) & free, "too_small", f"clean.min_side = {fitness.min_side}"),
+    ]
+    cases += [
+        (raised[flag] & free, flag, flag_rule(flag, fitness.flags, measured[flag]))
+        for flag in sorted(fitness.remove_flagged)
+    ]
+    return _first_of(cases, len(rows))
+
+
+def _first_of(cases: list[tuple[pd.Series, Words, Words]], count: int) -> pd.DataFrame:
+    left = np.ones(count, bool)
+    found = [removals([], [], [])]
+    for holds, reason, rule in cases:
+        here = np.flatnonzero(holds.to_numpy() & left)
+        left[here] = False
+        words = [
+            text if isinstance(text, str) else text.loc[holds.index[here]].to_numpy(object)
+            for text in (reason, rule)
+        ]
+        found.append(removals(here, *words))
+    return pd.concat(found, ignore_index=True)
+
+
+def preference(rows: pd.DataFrame, overrides: Overrides) -> Positions:
     """Return positions in `rows`, the picture most worth keeping first.
 
     Official test before validation before the rest, then what a person wants kept, then most
@@ -45,108 +157,91 @@ def preference(rows: pd.DataFrame, overrides: Overrides) -> list[int]:
     """
     order = pd.DataFrame(
         {
-            "rank": rows["official_split"].map(OFFICIAL_RANK),
-            "wanted": ~rows["image_id"].isin(overrides.keep),
-            "pixels": -rows["width"].astype("int64") * rows["height"],
-            "lossy": ~rows["format"].isin(LOSSLESS),
-            "bytes": -rows["bytes"],
-            "uri": rows["uri"],
+            "rank": official_ranks(rows),
+            "wanted": ~rows["image_id"].isin(overrides.keep).to_numpy(),
+            "pixels": -rows["width"].to_numpy(np.int64) * rows["height"].to_numpy(np.int64),
+            "lossy": ~rows["format"].isin(LOSSLESS).to_numpy(),
+            "bytes": -rows["bytes"].to_numpy(np.int64),
+            "uri": rows["uri"].to_numpy(object),
         }
-    ).reset_index(drop=True)
-    return [int(at) for at in order.sort_values(list(order.columns)).index]
+    )
+    places: Positions = order.sort_values(list(order.columns)).index.to_numpy(np.int64)
+    return places
 
 
-def settle_conflicts(
-    rows: pd.DataFrame, pairs: pd.DataFrame, overrides: Overrides
-) -> dict[int, Removal]:
-    """Return, by position, the pictures whose duplicate bears another label.
-
-    Neither label can be trusted then. But a picture of a lower official rank yields to one of a
-    higher, and any to one that a person wants kept. pairs: duplicates by position (left, right,
-    similarity), already at the level of removal.
-    Raises InputError where a person wants the same bytes kept under two labels.
-    """
-    labels, ranks = rows["label"].to_numpy(), rows["official_split"].map(OFFICIAL_RANK).to_numpy()
-    wanted = rows["image_id"].isin(overrides.keep).to_numpy()
-    found: dict[int, Removal] = {}
-    order = pairs.sort_values(["similarity", "left", "right"], ascending=[False, True, True])
-    for pair in order.itertuples():
-        left, right = int(pair.left), int(pair.right)
-        if labels[left] == labels[right]:
-            continue
-        if wanted[left] and rows["image_id"].iloc[left] == rows["image_id"].iloc[right]:
-            raise InputError(
-                f"overrides.csv: keep of {rows['image_id'].iloc[left]} names the same bytes under "
-                f"two labels, {rows['uri'].iloc[left]} and {rows['uri'].iloc[right]}; say which "
-                "label is right with relabel instead"
-            )
-        for at, other in ((left, right), (right, left)):
-            if at in found or wanted[at] or (ranks[at] < FREE and ranks[at] <= ranks[other]):
-                continue
-            text = f"clean.label_conflicts = quarantine: also labelled {labels[other]!r}"
-            found[at] = _removal(rows, at, other, "label_conflict", float(pair.similarity), text)
-    return found
+def official_ranks(rows: pd.DataFrame) -> Positions:
+    """Return OFFICIAL_RANK of each row."""
+    ranks: Positions = rows["official_split"].map(OFFICIAL_RANK).to_numpy(np.int64)
+    return ranks
 
 
 def choose_kept(
-    rows: pd.DataFrame, pairs: pd.DataFrame, overrides: Overrides, gone: set[int], rule: str
-) -> dict[int, Removal]:
-    """Return, by position, the pictures that are left out because a duplicate of theirs is kept.
+    rows: pd.DataFrame,
+    picture: Positions,
+    pairs: pd.DataFrame,
+    overrides: Overrides,
+    gone: Positions,
+    rule: str,
+) -> pd.DataFrame:
+    """Return as removals the pictures that are left out because a duplicate of theirs is kept.
 
-    Goes through the pictures in the order of preference and leaves one out only if it is itself a
-    duplicate of one already kept; a chain of ever less similar pictures thus never loses its far
-    end.
+    picture: `first_of_equal_bytes`; pairs: of pictures, at the level of removal; gone: positions of
+    those that went before, which remove nothing.
     """
-    ranks = rows["official_split"].map(OFFICIAL_RANK).to_numpy()
-    labels, ids = rows["label"].to_numpy(), rows["image_id"].to_numpy()
-    wanted = rows["image_id"].isin(overrides.keep).to_numpy()
+    remain = np.ones(len(rows), bool)
+    remain[gone] = False
+    repeated = np.bincount(picture[remain], minlength=len(rows)) > 1
+    repeated[pairs[["left", "right"]].to_numpy(np.int64).ravel()] = True
+    contested = np.flatnonzero(remain & repeated[picture])
+    found = _yield_to_kept(rows.iloc[contested], picture[contested], pairs, overrides)
+    twins = found["twin"].to_numpy(bool)
+    return removals(
+        contested[found["at"].to_numpy(np.int64)],
+        np.where(twins, "exact_duplicate", "near_duplicate"),
+        np.where(twins, "equal sha256", rule),
+        kept_at=contested[found["kept_at"].to_numpy(np.int64)],
+        similarity=found["similarity"].to_numpy(np.float64),
+    )
+
+
+def _yield_to_kept(
+    rows: pd.DataFrame, picture: Positions, pairs: pd.DataFrame, overrides: Overrides
+) -> pd.DataFrame:
+    """Go through the rows in the order of preference; leave one out only if it is itself a
+    duplicate of one already kept. A chain of ever less similar pictures never loses its far end.
+    """
     near: dict[int, list[tuple[int, float]]] = {}
-    for pair in pairs.itertuples():
-        left, right, value = int(pair.left), int(pair.right), float(pair.similarity)
-        if labels[left] == labels[right] and left not in gone and right not in gone:
-            near.setdefault(left, []).append((right, value))
-            near.setdefault(right, []).append((left, value))
-    found: dict[int, Removal] = {}
-    kept: dict[int, int] = {}  # position to its place in the order of preference
-    for place, at in enumerate(preference(rows, overrides)):
-        rivals = [
-            (value, -kept[other], other)
-            for other, value in near.get(at, [])
-            if other in kept and (ranks[at] == FREE or ranks[other] < ranks[at])
-        ]
-        twins = [rival for rival in rivals if ids[rival[2]] == ids[at]]
-        if not twins and (wanted[at] or not rivals):
-            kept[at] = place
+    for left, right, value in zip(pairs["left"], pairs["right"], pairs["similarity"], strict=True):
+        near.setdefault(left, []).append((right, value))
+        near.setdefault(right, []).append((left, value))
+    ranks, labels = official_ranks(rows), rows["label"].to_numpy(object)
+    wanted = rows["image_id"].isin(overrides.keep).to_numpy()
+    # Of each picture under each label the first one kept, which is the one that all others prefer.
+    kept: dict[tuple[int, str], tuple[int, int]] = {}
+    found: list[tuple[int, int, float, bool]] = []
+    for place, at in enumerate(preference(rows, overrides).tolist()):
+        own, label, rank = int(picture[at]), labels[at], ranks[at]
+        twin = [(1.0, *kept[own, label])] if (own, label) in kept else []
+        others = [(value, *kept[n, label]) for n, value in near.get(own, []) if (n, label) in kept]
+        twin, others = (
+            [rival for rival in rivals if rank == FREE or ranks[rival[2]] < rank]
+            for rivals in (twin, others)
+        )
+        if not twin and (wanted[at] or not others):
+            kept.setdefault((own, label), (-place, at))
             continue
-        value, _, other = max(twins or rivals)
-        reason = "exact_duplicate" if twins else "near_duplicate"
-        text = "equal sha256" if twins else rule
-        found[at] = _removal(rows, at, other, reason, value, text)
-    return found
+        value, _, other = max(twin or others)
+        found.append((at, other, value, bool(twin)))
+    return pd.DataFrame(found, columns=["at", "kept_at", "similarity", "twin"])
 
 
-def beside_official_set(rows: pd.DataFrame, groups: NDArray[np.int32]) -> set[int]:
-    """Return the positions of pictures whose group holds one of a higher official rank.
+def beside_official_set(rows: pd.DataFrame, clusters: Positions, gone: Positions) -> pd.DataFrame:
+    """Return as removals the pictures whose cluster holds one of a higher official rank.
 
     A group is never divided, and an official set stays whole; so the others of its group are left
     out.
     """
-    ranks = rows["official_split"].map(OFFICIAL_RANK).reset_index(drop=True)
-    highest = ranks.groupby(groups).transform("min")
-    return {int(at) for at in np.flatnonzero((highest < ranks).to_numpy())}
-
-
-def _removal(
-    rows: pd.DataFrame, at: int, other: int, reason: str, similarity: float, rule: str
-) -> Removal:
-    row = rows.iloc[at]
-    return Removal(
-        uri=row["uri"],
-        image_id=row["image_id"],
-        label=row["label"],
-        action="quarantine" if reason == "label_conflict" else "remove",
-        reason=reason,
-        kept_uri=rows["uri"].iloc[other],
-        similarity=similarity,
-        rule=rule,
-    )
+    ranks = pd.Series(official_ranks(rows))
+    beside = np.flatnonzero(ranks.groupby(clusters).transform("min") < ranks)
+    text = "a group is never divided, an official test set stays whole"
+    return removals(np.setdiff1d(beside, gone), "beside_official_set", text)

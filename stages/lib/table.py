@@ -1,6 +1,9 @@
 """Owns the tables: columns, types and keys of each, checked on every read and write."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +31,11 @@ class Table:
         """Return this table widened by more columns."""
         return Table({**self.columns, **more}, self.key, self.allowed)
 
+    def without_columns(self, *fewer: str) -> "Table":
+        """Return this table without some of its columns."""
+        columns = {name: kind for name, kind in self.columns.items() if name not in fewer}
+        return Table(columns, self.key, self.allowed)
+
 
 FILES = Table(
     {"uri": TEXT, "label": TEXT, "official_split": TEXT, "clip": TEXT},
@@ -42,18 +50,27 @@ SCAN = Table(
         "width": pa.int32(),
         "height": pa.int32(),
         "mode": TEXT,
+        "colour": TEXT,
+        "orientation": pa.int8(),
         "verdict": TEXT,
         "reason": TEXT,
         "brightness": pa.float32(),
+        "brightness_low": pa.float32(),
+        "brightness_high": pa.float32(),
         "sharpness": pa.float32(),
         "entropy": pa.float32(),
         "phash": pa.uint64(),
         "phash_mirrored": pa.uint64(),
         "thumbnail": pa.binary(),
     },
-    allowed=(*FILES.allowed, ("verdict", ("ok", "suspect", "corrupt", "unsupported"))),
+    allowed=(
+        *FILES.allowed,
+        ("verdict", ("ok", "suspect", "corrupt", "unsupported")),
+        ("colour", ("", "grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit")),
+    ),
 )
-CLEAN = SCAN.with_columns(group_id=TEXT)
+# Thumbnails stay in data/scan.parquet: of a million pictures they are 1.5 GB.
+CLEAN = SCAN.without_columns("thumbnail").with_columns(flags=TEXT, group_id=TEXT)
 SPLIT = Table(
     {"uri": TEXT, "image_id": TEXT, "label": TEXT, "group_id": TEXT, "split": TEXT},
     allowed=(("split", SPLITS),),
@@ -91,10 +108,37 @@ REMOVED = Table(
         "action": TEXT,
         "reason": TEXT,
         "kept_uri": TEXT,
+        "kept_image_id": TEXT,
         "similarity": pa.float32(),
         "rule": TEXT,
     },
     allowed=(("action", ("remove", "quarantine")),),
+)
+DUPLICATES = Table(
+    {
+        "left_uri": TEXT,
+        "right_uri": TEXT,
+        "left_id": TEXT,
+        "right_id": TEXT,
+        "similarity": pa.float32(),
+        "mirrored": pa.bool_(),
+        "distance": pa.int64(),
+        "level": TEXT,
+    },
+    key=("left_uri", "right_uri"),
+    allowed=(("level", ("remove", "group")),),
+)
+CLUSTERS = Table(
+    {
+        "group_id": TEXT,
+        "images": pa.int64(),
+        "kept": pa.int64(),
+        "labels": TEXT,
+        "weakest_left_uri": TEXT,
+        "weakest_right_uri": TEXT,
+        "weakest_similarity": pa.float32(),
+    },
+    key=("group_id",),
 )
 RAW_TRUTH = Table({"uri": TEXT, "fault": TEXT, "original_uri": TEXT})
 
@@ -110,9 +154,46 @@ def write_table(path: Path, frame: pd.DataFrame, table: Table) -> None:
         if path.suffix == ".csv":
             frame.to_csv(unfinished, index=False, lineterminator="\n", float_format="%.4f")
         else:
-            schema = pa.schema(list(table.columns.items()))
-            rows = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-            pq.write_table(rows.replace_schema_metadata(None), unfinished, compression="zstd")
+            pq.write_table(_rows(frame, table), unfinished, compression="zstd")
+
+
+@contextmanager
+def writing_table(path: Path, table: Table) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Yield a function that adds rows, one row group a call, to a Parquet file at `path`.
+
+    For a table that does not fit into memory: its rows come sorted by key, which is checked with
+    everything else. Equal calls give equal bytes.
+    """
+    last: list[tuple[object, ...]] = []
+    # A dictionary pays for the columns of few values; of the others each row has its own.
+    repetitive = [column for column, _ in table.allowed]
+    with (
+        replacing(path) as unfinished,
+        pq.ParquetWriter(
+            unfinished, _schema(table), compression="zstd", use_dictionary=repetitive
+        ) as writer,
+    ):
+
+        def add(frame: pd.DataFrame) -> None:
+            _check(path, frame, table)
+            keys = last + list(frame[list(table.key)].itertuples(index=False, name=None))
+            for before, after in pairwise(keys):
+                if before >= after:
+                    key = "+".join(table.key)
+                    raise InputError(f"{path}: {key} must ascend, but {after} follows {before}")
+            last[:] = keys[-1:]
+            writer.write_table(_rows(frame, table), row_group_size=max(len(frame), 1))
+
+        yield add
+
+
+def _schema(table: Table) -> pa.Schema:
+    return pa.schema(list(table.columns.items()))
+
+
+def _rows(frame: pd.DataFrame, table: Table) -> pa.Table:
+    rows = pa.Table.from_pandas(frame, schema=_schema(table), preserve_index=False)
+    return rows.replace_schema_metadata(None)
 
 
 def read_table(path: Path, table: Table) -> pd.DataFrame:
@@ -124,20 +205,36 @@ def read_table(path: Path, table: Table) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path} is missing: run `dvc repro`, which makes it")
     try:
-        frame = _read_csv(path, table) if path.suffix == ".csv" else pq.read_table(path).to_pandas()
+        frame = (_read_csv if path.suffix == ".csv" else _read_parquet)(path, table)
     except (pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{path} is damaged: {error}; run `dvc repro`, which makes it") from error
     _check(path, frame, table)
     frame = frame[list(table.columns)]
-    if path.suffix == ".csv":
-        numbers = [name for name, kind in table.columns.items() if pa.types.is_floating(kind)]
-        frame = frame.assign(**{name: pd.to_numeric(frame[name]) for name in numbers})
+    return _typed(frame, table) if path.suffix == ".csv" else frame
+
+
+def _read_parquet(path: Path, table: Table) -> pd.DataFrame:
+    """Return the columns that the table names, and no others: some of those are large."""
+    present = set(pq.read_schema(path).names)
+    columns = [name for name in table.columns if name in present]
+    frame: pd.DataFrame = pq.read_table(path, columns=columns).to_pandas()
     return frame
 
 
 def _read_csv(path: Path, table: Table) -> pd.DataFrame:
     text = [name for name, kind in table.columns.items() if kind == TEXT]
     return pd.read_csv(path, dtype=dict.fromkeys(text, "str"), keep_default_na=False)
+
+
+def _typed(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+    """Give a CSV's numbers their types, which pandas cannot tell where no row holds one."""
+    columns = {}
+    for name, kind in table.columns.items():
+        if pa.types.is_floating(kind):
+            columns[name] = pd.to_numeric(frame[name]).astype("float64")
+        elif kind != TEXT:
+            columns[name] = frame[name].astype(kind.to_pandas_dtype())
+    return frame.assign(**columns)
 
 
 def _check(path: Path, frame: pd.DataFrame, table: Table) -> None:
@@ -152,7 +249,7 @@ def _check(path: Path, frame: pd.DataFrame, table: Table) -> None:
         first = ", ".join(map(str, repeated.iloc[0]))
         raise InputError(f"{path}: {'+'.join(key)} must be unique, but {first!r} stands twice")
     for column, values in table.allowed:
-        unknown = sorted(map(str, set(frame[column]) - set(values)))
+        unknown = sorted(map(str, set(frame[column].unique()) - set(values)))
         if unknown:
             raise InputError(f"{path}: {column} must be one of {values}, got {unknown}")
     if "label" in table.columns:

@@ -1,0 +1,139 @@
+"""Flags mean what they say, on synthetic measures and on pictures spoilt on purpose."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.clean import Params
+from stages.lib.params import load_params
+from stages.lib.quality import (
+    FLAGS,
+    FlagLimits,
+    flag_counts,
+    flag_rule,
+    flag_text,
+    measure_quality,
+    raise_flags,
+)
+
+DEMO = Path(__file__).parent.parent / "presets/demo.yaml"
+LIMITS = FlagLimits(
+    dark=0.35, bright=0.8, blurry=50, low_information=2.0, odd_size=5.0, odd_aspect=3.0
+)
+
+
+def measured(*changes: dict[str, Any]) -> pd.DataFrame:
+    """Return scan's measures of ordinary pictures, each with its change, among six without any."""
+    usual = {"verdict": "ok", "width": 200, "height": 100, "sharpness": 900.0, "entropy": 7.0}
+    usual |= {"brightness_low": 0.2, "brightness_high": 0.9}
+    return pd.DataFrame([{**usual, **change} for change in (*changes, *[{}] * 6)])
+
+
+def flags_of(*changes: dict[str, Any], limits: FlagLimits = LIMITS) -> list[str]:
+    text = flag_text(raise_flags(measure_quality(measured(*changes)), limits))
+    assert set(text.iloc[len(changes) :]) == {""}, "an ordinary picture is flagged"
+    return text.iloc[: len(changes)].tolist()
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "flag"),
+    [
+        ({"brightness_high": 0.35}, {"brightness_high": 0.34}, "dark"),
+        ({"brightness_low": 0.8}, {"brightness_low": 0.81}, "bright"),
+        ({"sharpness": 50.0}, {"sharpness": 49.9}, "blurry"),
+        ({"entropy": 2.0}, {"entropy": 1.9}, "low_information"),
+        ({"width": 1000, "height": 500}, {"width": 1002, "height": 501}, "odd_size"),
+        ({"width": 40, "height": 20}, {"width": 38, "height": 19}, "odd_size"),
+        ({"width": 300}, {"width": 301}, "odd_aspect"),
+        ({"height": 600}, {"height": 601}, "odd_aspect"),
+    ],
+)
+def test_a_flag_is_raised_beyond_its_limit_and_not_at_it(
+    inside: dict[str, Any], outside: dict[str, Any], flag: str
+) -> None:
+    assert flags_of(inside, outside) == ["", flag]
+
+
+def test_several_flags_are_sorted_and_parted_by_spaces() -> None:
+    worst = {"brightness_high": 0.1, "sharpness": 1.0, "entropy": 1.0, "width": 400}
+
+    assert flags_of(worst) == ["blurry dark low_information odd_aspect"]
+
+
+@pytest.mark.parametrize("verdict", ["corrupt", "unsupported"])
+def test_what_could_not_be_read_bears_no_flag_and_is_no_part_of_the_median(verdict: str) -> None:
+    nothing = {"width": 0, "height": 0, "sharpness": 0.0, "entropy": 0.0, "brightness_high": 0.0}
+
+    assert flags_of(*[{"verdict": verdict, **nothing}] * 20) == [""] * 20
+
+
+def test_limits_can_be_set_so_that_nothing_is_flagged() -> None:
+    off = FlagLimits(dark=0, bright=1, blurry=0, low_information=0, odd_size=1e9, odd_aspect=1e9)
+    worst = {"brightness_high": 0.0, "sharpness": 0.0, "entropy": 0.0, "width": 65500, "height": 1}
+
+    assert flags_of(worst, {"brightness_low": 1.0}, limits=off) == ["", ""]
+
+
+def test_counts_name_every_flag() -> None:
+    counts = flag_counts(pd.Series(["", "dark", "blurry dark", ""]))
+
+    assert counts["flag"].tolist() == list(FLAGS)
+    assert dict(zip(counts["flag"], counts["images"], strict=True)) == {
+        **dict.fromkeys(FLAGS, 0), "dark": 2, "blurry": 1,
+    }  # fmt: skip
+    assert flag_counts(pd.Series([], dtype="str"))["images"].sum() == 0
+
+
+def test_the_rule_names_the_limit_and_the_value() -> None:
+    rule = flag_rule("odd_size", replace(LIMITS, odd_size=4.5), pd.Series([6.789]))
+
+    assert rule.tolist() == ["clean.flags.odd_size = 4.5: factor from the median size 6.79"]
+
+
+# --- On pictures, with the limits that params.yaml starts with ------------------------------------
+
+
+def spoilt(pixels: np.ndarray, how: str) -> np.ndarray:
+    if how == "dark":
+        return (pixels * 0.25).astype(np.uint8)
+    if how == "bright":
+        return (225 + pixels * 0.1).astype(np.uint8)
+    if how == "blurry":
+        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), min(pixels.shape[:2]) / 20), np.uint8)
+    if how == "low_information":
+        return np.full_like(pixels, 128)
+    return pixels
+
+
+@pytest.mark.parametrize("side", [32, 1000])
+@pytest.mark.parametrize("how", ["", "dark", "bright", "blurry", "low_information"])
+def test_pictures_spoilt_on_purpose_are_flagged_at_any_size(
+    scanned: Callable[..., pd.DataFrame],
+    encode: Callable[..., bytes],
+    side: int,
+    how: str,
+) -> None:
+    rng = np.random.default_rng(side)
+    # Fine detail at every scale, as photographs have it.
+    pixels = sum(
+        cv2.resize(
+            rng.integers(0, 256, (cells, cells, 3)).astype(np.float32),
+            (side, side),
+            interpolation=cv2.INTER_CUBIC,
+        )
+        for cells in (4, 8, 16, 32)
+    )
+    picture = np.clip((np.asarray(pixels) / 4 - 128) * 1.8 + 128, 0, 255).astype(np.uint8)
+    scan = scanned({"cat/1.png": encode(spoilt(picture, how))})
+
+    raised = raise_flags(measure_quality(scan), load_params(Params, "clean", DEMO).flags)
+
+    found = set(flag_text(raised).iloc[0].split())
+    assert how in found or not how
+    assert found <= ({"blurry", "low_information", how} if how else set())

@@ -4,75 +4,107 @@ Reads:  data/files.parquet, data/raw
 Writes: data/scan.parquet, metrics/scan.json
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-from PIL import Image
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from stages.lib import images
-from stages.lib.decoding import Inspection, inspect_bytes
-from stages.lib.errors import run_stage
-from stages.lib.hashing import perceptual_hash, sha256_hex
+from stages.lib.errors import InputError, run_stage
+from stages.lib.isolation import Limits, Lost
+from stages.lib.measuring import (
+    as_remembered,
+    columns_of,
+    failed_record,
+    image_id_of,
+    measure_file,
+)
 from stages.lib.metrics import write_metrics
-from stages.lib.parallel import ParallelParams, map_in_order
+from stages.lib.parallel import ParallelParams, map_in_order, require_backend
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
-from stages.lib.table import FILES, SCAN, read_table, write_table
+from stages.lib.scan_cache import ScanCache, recipe
+from stages.lib.table import FILES, SCAN, read_table, writing_table
+
+ROWS_AT_ONCE = 16_384  # held in memory, and a row group of the table: about 30 MB
+REMEMBER_AT_ONCE = 1_024
+# The largest picture that the budget of pixels lets through, with the copies that reading it makes:
+# decoded, turned, on white, as RGB. Pillow takes 4 bytes a pixel for each.
+BYTES_PER_PIXEL = 32
 
 
 @dataclass(frozen=True, config=STRICT)
 class Params:
-    """The scan section of params.yaml."""
+    """The scan section of params.yaml.
+
+    time_limit: seconds that one file may take. memory_limit: megabytes that its decoder may take.
+    """
 
     max_pixels: Annotated[int, Field(gt=0)]
+    time_limit: Annotated[float, Field(gt=0)]
+    memory_limit: Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class CacheParams:
+    """Where measures are remembered between runs. Changes no result, so no stage depends on it."""
+
+    folder: Annotated[str, Field(min_length=1)]
 
 
 def scan_file(uri: str, max_pixels: int) -> dict[str, Any]:
     """Return one row of measures; a file that cannot be read is a row with its reason."""
-    # The budget of pixels is ours, checked before any decoding; Pillow's own would only be a second
-    # opinion.
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        data = Path(uri).read_bytes()
-    except OSError:
-        return _row(b"", Inspection("corrupt", "unreadable", ""))
-    return _row(data, inspect_bytes(data, Path(uri).suffix, max_pixels))
+    columns = columns_of([measure_file(uri, max_pixels)], [uri])
+    return {name: values[0] for name, values in columns.items()}
 
 
-def _row(data: bytes, found: Inspection) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "image_id": sha256_hex(data),
-        "bytes": len(data),
-        "format": found.format,
-        "width": found.width,
-        "height": found.height,
-        "mode": found.mode,
-        "verdict": found.verdict,
-        "reason": found.reason,
-    }
-    return row | _measures(found)
+def require_memory(params: Params) -> None:
+    """Raise InputError where a picture within the budget of pixels would not fit into memory."""
+    needed = -(-params.max_pixels * BYTES_PER_PIXEL // 2**20)
+    if params.memory_limit < needed:
+        raise InputError(
+            f"scan.memory_limit must be at least {needed} (MB) to decode scan.max_pixels = "
+            f"{params.max_pixels:,}, got {params.memory_limit}; raise it or lower scan.max_pixels"
+        )
 
 
-def _measures(found: Inspection) -> dict[str, Any]:
-    if found.grey is None:
-        zeros = dict.fromkeys(("brightness", "sharpness", "entropy"), 0.0)
-        return {**zeros, "phash": 0, "phash_mirrored": 0, "thumbnail": b""}
-    return {
-        "brightness": images.brightness(found.grey),
-        "sharpness": images.sharpness(found.grey),
-        "entropy": images.entropy(found.grey),
-        "phash": perceptual_hash(found.grey),
-        "phash_mirrored": perceptual_hash(found.grey[:, ::-1]),
-        "thumbnail": images.thumbnail(found.grey).tobytes(),
-    }
+def scan_files(
+    uris: Sequence[str], params: Params, parallel: ParallelParams, folder: Path
+) -> Iterator[bytes]:
+    """Yield the record of every file, in order; those that are new go into the cache of `folder`
+    on the way.
+    """
+    made_by = recipe(params.max_pixels)
+    limits = Limits(params.time_limit, params.memory_limit)
+    job = partial(
+        measure_file, max_pixels=params.max_pixels, folder=str(folder.absolute()), recipe=made_by
+    )
+    with ScanCache(folder, made_by) as cache:
+        results = map_in_order(job, uris, parallel, "scan", isolate=limits)
+        records = (
+            failed_record(uri, result.reason) if isinstance(result, Lost) else result
+            for uri, result in zip(uris, results, strict=True)
+        )
+        while batch := list(islice(records, REMEMBER_AT_ONCE)):
+            new = filter(None, map(as_remembered, batch))
+            cache.add((image_id_of(record), record) for record in new)
+            yield from batch
 
 
-def scan_metrics(scan: pd.DataFrame) -> Mapping[str, float]:
+def scan_rows(files: pd.DataFrame, records: Iterator[bytes]) -> Iterator[pd.DataFrame]:
+    """Yield the rows of the scan table, ROWS_AT_ONCE at a time, with the column `remembered`."""
+    for start in range(0, len(files), ROWS_AT_ONCE):
+        part = files.iloc[start : start + ROWS_AT_ONCE].reset_index(drop=True)
+        columns = columns_of(islice(records, len(part)), part["uri"])
+        yield pd.concat([part, pd.DataFrame(columns)], axis="columns")
+
+
+def scan_metrics(scan: pd.DataFrame) -> Mapping[str, int]:
     """Return counts per verdict and of wrong extensions."""
     verdicts = scan["verdict"].value_counts()
     counts = {
@@ -90,16 +122,23 @@ def main() -> None:
     """Scan every file that download listed."""
     params = load_params(Params, "scan")
     parallel = load_params(ParallelParams, "parallel")
+    cache = load_params(CacheParams, "cache")
+    require_memory(params)
+    require_backend(parallel)
     files = read_table(Path("data/files.parquet"), FILES)
-    job = partial(scan_file, max_pixels=params.max_pixels)
-    rows = list(map_in_order(job, files["uri"].tolist(), parallel, "scan"))
-    scan = pd.concat([files, pd.DataFrame(rows)], axis="columns")
-    write_table(Path("data/scan.parquet"), scan, SCAN)
-    counts = scan_metrics(scan)
-    write_metrics("scan", counts)
+    records = scan_files(files["uri"].tolist(), params, parallel, Path(cache.folder))
+    counts: Counter[str] = Counter()
+    remembered = 0
+    with writing_table(Path("data/scan.parquet"), SCAN) as add:
+        for rows in scan_rows(files, records):
+            add(rows)
+            counts.update(scan_metrics(rows))
+            remembered += int(rows["remembered"].sum())
+    write_metrics("scan", dict(counts))
     summarise(
         "scan",
-        f"read {counts['files']:,} files: {counts['ok']:,} ok, {counts['suspect']:,} suspect, "
+        f"read {counts['files']:,} files ({counts['files'] - remembered:,} measured, "
+        f"{remembered:,} remembered): {counts['ok']:,} ok, {counts['suspect']:,} suspect, "
         f"{counts['corrupt']:,} corrupt, {counts['unsupported']:,} unsupported",
     )
 

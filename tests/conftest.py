@@ -92,7 +92,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     """
     monkeypatch.chdir(tmp_path)
     preset = YAML(typ="safe", pure=True).load(DEMO_PRESET.read_text(encoding="utf-8"))
-    preset["parallel"] = {"backend": "loky", "workers": 1}
+    preset["parallel"] = {"backend": "loky", "workers": 1, "address": ""}
 
     def make(**sections: Mapping[str, Any]) -> Path:
         content = copy.deepcopy(preset)

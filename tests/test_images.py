@@ -12,8 +12,10 @@ from stages.lib.images import (
     THUMBNAIL_SIDE,
     Preprocessing,
     brightness,
+    brightness_quantile,
     correlation,
     entropy,
+    histogram,
     prepare_picture,
     read_picture,
     resize_picture,
@@ -35,7 +37,8 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def small(pixels: np.ndarray) -> np.ndarray:
-    return thumbnail(to_grey(pixels))
+    """Return the luma of a picture's thumbnail."""
+    return thumbnail(pixels)[: THUMBNAIL_SIDE**2].reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
 # --- Reading ----------------------------------------------------------------------------------
@@ -269,8 +272,11 @@ def test_measures_of_pictures_with_known_values() -> None:
     halves = np.concatenate([black, white])
     every_value = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
-    assert [brightness(grey) for grey in (black, white, halves)] == [0.0, 1.0, 0.5]
-    assert [entropy(grey) for grey in (black, white, halves, every_value)] == [0, 0, 1, 8]
+    counts = [histogram(grey) for grey in (black, white, halves, every_value)]
+    assert [brightness(count) for count in counts] == [0.0, 1.0, 0.5, 0.5]
+    assert [brightness_quantile(count, 0.05) for count in counts] == [0.0, 1.0, 0.0, 12 / 255]
+    assert [brightness_quantile(count, 0.99) for count in counts] == [0.0, 1.0, 1.0, 253 / 255]
+    assert [entropy(count) for count in counts] == [0, 0, 1, 8]
     assert sharpness(black) == sharpness(white) == 0.0
     assert sharpness(halves) > 0
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages import download, scan
 from stages.lib.hashing import sha256_hex
-from stages.lib.images import THUMBNAIL_SIDE
+from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.metrics import read_metrics
 from stages.lib.table import SCAN, read_table
 from stages.scan import scan_file, scan_metrics
@@ -42,7 +42,7 @@ def test_a_row_holds_what_can_be_computed_by_hand(tmp_path: Path, picture_file: 
     assert f"{row['phash']:016x}" == str(imagehash.phash(image))
     mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     assert f"{row['phash_mirrored']:016x}" == str(imagehash.phash(mirrored))
-    assert len(row["thumbnail"]) == THUMBNAIL_SIDE**2
+    assert len(row["thumbnail"]) == THUMBNAIL_BYTES
     assert 0 < row["brightness"] < 1
     assert row["sharpness"] > 0
     assert 0 < row["entropy"] <= 8

@@ -2,62 +2,42 @@
 
 import contextlib
 import io
-import struct
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-import simplejpeg
-from PIL import Image, ImageOps
+from PIL import Image
 
 from stages.lib import images
-from stages.lib.images import WORK_SIDE, Picture
+from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
+from stages.lib.images import END_OF_IMAGE, WORK_SIDE, Picture
 
-# What the bytes begin with, whatever the file is called.
-SIGNATURES = (
-    ("jpeg", 0, b"\xff\xd8\xff"),
-    ("png", 0, b"\x89PNG\r\n\x1a\n"),
-    ("gif", 0, b"GIF8"),
-    ("webp", 8, b"WEBP"),
-    ("bmp", 0, b"BM"),
-    ("tiff", 0, b"II*\x00"),
-    ("tiff", 0, b"MM\x00*"),
-    ("avif", 4, b"ftypavif"),
-    ("heif", 4, b"ftypheic"),
-    ("heif", 4, b"ftypmif1"),
-    ("jpeg2000", 0, b"\x00\x00\x00\x0cjP  "),
-    ("jpeg2000", 0, b"\xff\x4f\xff\x51"),
-)
-SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "png": (".png",),
-    "gif": (".gif",),
-    "webp": (".webp",),
-    "bmp": (".bmp", ".dib"),
-    "tiff": (".tif", ".tiff"),
-}
-READABLE = tuple(SUFFIXES)
-
-# JPEG markers that start a frame: 0xC0-0xCF but for DHT, JPG and DAC. Baseline, extended and
-# progressive are what the strict decoder handles; a lossless frame (SOF3) can crash it, so the
-# marker decides first.
-FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-STRICT_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-STANDALONE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
-END_OF_IMAGE = b"\xff\xd9"
+MANY_FRAMES = ("gif", "webp", "png", "avif")  # TIFF and HEIF hold pages: the first one counts
+OUT_OF_MEMORY = ("out of memory", "insufficient memory")
+TURNED_SIDES = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+TIFF_BITS_PER_SAMPLE = 258
+TRANSPARENT_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 
 REASONS = (
     "empty",
     "not_an_image",
+    "html_page",
+    "lfs_pointer",
     "truncated",
     "damaged",
     "missing_eoi",
+    "training_decoder",
     "too_many_pixels",
     "wrong_extension",
     "unsupported_format",
     "animated",
+    "decoder_crash",
+    "timeout",
+    "out_of_memory",
     "unreadable",
 )
+# How a picture is stored, which is more than what it shows; "" where there is no picture.
+COLOURS = ("", "grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit")
 
 
 @dataclass(frozen=True)
@@ -66,8 +46,8 @@ class Inspection:
 
     verdict: ok | suspect (readable, but not without damage) | corrupt | unsupported; reason: one of
     REASONS or "". width, height: pixels after the EXIF turn, 0 where the header cannot be read.
-    mode: as Pillow names it. grey: the upright picture with its shorter side at most WORK_SIDE;
-    None where there is no picture.
+    mode: as Pillow names it. colour: one of COLOURS. orientation: EXIF's, 1 to 8. picture: upright
+    RGB with its shorter side at most WORK_SIDE; None where there is no picture.
     """
 
     verdict: str
@@ -76,125 +56,171 @@ class Inspection:
     width: int = 0
     height: int = 0
     mode: str = ""
-    grey: Picture | None = None
+    colour: str = ""
+    orientation: int = 1
+    picture: Picture | None = None
 
 
-def inspect_bytes(data: bytes, suffix: str, max_pixels: int) -> Inspection:
-    """Return the verdict on one file; never raises for bad bytes.
+def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
+    """Return the verdict on one file's bytes; never raises for bad bytes.
 
-    suffix: the file name's ending, as `.jpg`. max_pixels: a header that promises more is refused
-    before decoding.
+    max_pixels: a header that promises more is refused before decoding. Raises MemoryError where a
+    decoder runs out of memory, which says nothing about the bytes.
     """
     if not data:
         return Inspection("corrupt", "empty", "")
     kind = true_format(data)
     if not kind:
-        return Inspection("corrupt", "not_an_image", "")
+        return _inspect_text(data)
     if kind not in READABLE:
         return Inspection("unsupported", "unsupported_format", kind)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
-            found = (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
+            return (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
     except Image.DecompressionBombError:  # Pillow's own budget, where it is the smaller one
         return Inspection("unsupported", "too_many_pixels", kind)
+    except MemoryError:
+        raise
     except Exception as error:  # decoders raise anything; this is the one place that guards them
+        _raise_if_out_of_memory(error)
         return Inspection("corrupt", _damage(data, kind, error), kind)
-    if found.verdict == "ok" and suffix.lower() not in SUFFIXES[kind]:
-        return Inspection(**{**vars(found), "reason": "wrong_extension"})
-    return found
 
 
-def true_format(data: bytes) -> str:
-    """Return the format that the leading bytes show, or "" where they are no known picture."""
-    for kind, offset, signature in SIGNATURES:
-        if data[offset : offset + len(signature)] == signature:
-            return kind
-    return ""
+def with_extension(reason: str, verdict: str, kind: str, suffix: str) -> str:
+    """Return the reason, which becomes `wrong_extension` for a whole picture with another name.
 
-
-def frame_marker(data: bytes) -> int:
-    """Return the second byte of a JPEG's start-of-frame marker.
-
-    Raises ValueError where there is none.
+    suffix: the file name's ending, as `.jpg`.
     """
-    position = 2
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise ValueError("no marker where one is due")
-        marker = data[position + 1]
-        if marker in FRAME_MARKERS:
-            return marker
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif marker in STANDALONE_MARKERS:
-            position += 2
-        else:
-            position += 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
-    raise ValueError("truncated before the frame")
+    wrong = verdict == "ok" and suffix.lower() not in SUFFIXES[kind]
+    return "wrong_extension" if wrong else reason
+
+
+def _inspect_text(data: bytes) -> Inspection:
+    kind = text_format(data)
+    if kind == "svg":
+        return Inspection("unsupported", "unsupported_format", kind)
+    reasons = {"html": "html_page", "lfs_pointer": "lfs_pointer"}
+    return Inspection("corrupt", reasons.get(kind, "not_an_image"), kind)
 
 
 def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
-    if frame_marker(data) not in STRICT_FRAMES:
+    header = jpeg_header(data)
+    if not header.is_strictly_decodable:
         return Inspection("unsupported", "unsupported_format", kind)
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as header:
-        (width, height), mode = header.size, header.mode
-        turn = header.getexif().get(images.ORIENTATION_TAG, 1)
-    if turn in (5, 6, 7, 8):
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(header.components, "")
+    width, height = header.width, header.height
+    if header.orientation in TURNED_SIDES:
         width, height = height, width
+    found = partial(Inspection, format=kind, width=width, height=height, mode=mode)
+    found = partial(found, orientation=header.orientation)
     if width * height > max_pixels:
-        return Inspection("unsupported", "too_many_pixels", kind, width, height, mode)
-    verdict, reason, grey = _decode_jpeg(data, mode)
-    if grey is not None:
-        grey = images.shrink(images.upright(grey, turn))
-    return Inspection(verdict, reason, kind, width, height, mode, grey)
+        return found("unsupported", "too_many_pixels")
+    verdict, reason, pixels = _decode_jpeg(data)
+    if pixels is None:
+        return found(verdict, reason)
+    picture = images.shrink(pixels)
+    colour = colour_class(mode, transparent=False, deep=False, picture=picture)
+    return found(verdict, reason, colour=colour, picture=picture)
 
 
-def _decode_jpeg(data: bytes, mode: str) -> tuple[str, str, Picture | None]:
-    """Return verdict, reason and the grey picture.
+def _decode_jpeg(data: bytes) -> tuple[str, str, Picture | None]:
+    """Return verdict, reason and the upright picture.
 
     The strict decoder takes libjpeg-turbo's warnings for errors, so it tells damage that other
-    decoders paint over; a scaled decode still parses every bit of the entropy-coded data.
+    decoders paint over; a scaled decode still parses every bit of the entropy-coded data. Whatever
+    it says, a picture is what the decoder of training makes of the bytes.
     """
+    verdict, reason, pixels = "ok", "", None
     try:
-        return "ok", "", _decode_grey(data, mode, strict=True)
-    except ValueError as error:
-        strict_error = error
+        pixels = images.read_picture(data, WORK_SIDE, strict=True)
+    except (ValueError, OSError) as error:
+        _raise_if_out_of_memory(error)
+        verdict, reason = _judge_rejected_jpeg(data, error)
+    if verdict == "suspect":
+        pixels = _read_for_training(data)
+    if verdict != "corrupt" and pixels is None:
+        return "corrupt", "training_decoder", None
+    return verdict, reason, pixels
+
+
+def _judge_rejected_jpeg(data: bytes, strict_error: Exception) -> tuple[str, str]:
+    """Return verdict and reason of a JPEG that the strict decoder does not take."""
     if not data.rstrip(b"\x00\n").endswith(END_OF_IMAGE):
-        with contextlib.suppress(ValueError):
-            return "suspect", "missing_eoi", _decode_grey(data + END_OF_IMAGE, mode, strict=True)
+        with contextlib.suppress(ValueError, OSError):
+            images.read_picture(data + END_OF_IMAGE, WORK_SIDE, strict=True)
+            return "suspect", "missing_eoi"
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             image.load()
-    except OSError:
-        return "corrupt", _damage(data, "jpeg", strict_error), None
-    return "suspect", "damaged", _decode_grey(data, mode, strict=False)
+    except OSError as error:
+        _raise_if_out_of_memory(error)
+        return "corrupt", _damage(data, "jpeg", strict_error)
+    return "suspect", "damaged"
 
 
-def _decode_grey(data: bytes, mode: str, strict: bool) -> Picture:
-    side = {"min_height": WORK_SIDE, "min_width": WORK_SIDE}
-    if mode == "CMYK":
-        simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=strict, **side)
-        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            return images.to_grey(images.to_rgb(image))
-    grey = simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=strict, **side)
-    return np.asarray(grey[:, :, 0], np.uint8)
+def _read_for_training(data: bytes) -> Picture | None:
+    try:
+        return images.read_picture(data, WORK_SIDE)
+    except (ValueError, OSError) as error:
+        _raise_if_out_of_memory(error)
+        return None
 
 
 def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
-    with Image.open(io.BytesIO(data), formats=[kind.upper()]) as header:
-        width, height = header.size
-        mode, frames = header.mode, getattr(header, "n_frames", 1)
+    with images.open_picture(data) as image:
+        (width, height), mode = image.size, image.mode
         if width * height > max_pixels:
             return Inspection("unsupported", "too_many_pixels", kind, width, height, mode)
-        if frames > 1 and kind in ("gif", "webp", "png"):
+        if kind in MANY_FRAMES and getattr(image, "n_frames", 1) > 1:
             return Inspection("unsupported", "animated", kind, width, height, mode)
-        header.verify()
-    with Image.open(io.BytesIO(data), formats=[kind.upper()]) as image:
+        if kind == "png":
+            image.verify()  # the checksums, which load() does not look at in every chunk
+    with images.open_picture(data) as image:
         image.load()
-        turned = ImageOps.exif_transpose(image)
-        grey = images.shrink(images.to_grey(images.to_rgb(turned)))
-    return Inspection("ok", "", kind, turned.width, turned.height, mode, grey)
+        turn, transparent = images.orientation_of(image), _is_transparent(image)
+        deep = _is_deep(image, data)
+        pixels = images.picture_of(image)  # what training reads, by the same calls
+    height, width = pixels.shape[:2]
+    picture = images.shrink(pixels)
+    colour = colour_class(mode, transparent, deep, picture)
+    return Inspection("ok", "", kind, width, height, mode, colour, turn, picture)
+
+
+def colour_class(mode: str, transparent: bool, deep: bool, picture: Picture) -> str:
+    """Return how a picture is stored: one of COLOURS, the first that holds in this order.
+
+    cmyk, alpha (any transparency, in a palette or in grey as well), 16bit (more than 8 bits a
+    value), palette, grey, pseudo_grey (stored as colour, but none to be seen), colour.
+    """
+    if mode == "CMYK":
+        return "cmyk"
+    if transparent:
+        return "alpha"
+    if deep:
+        return "16bit"
+    stored = {"P": "palette", "L": "grey", "1": "grey"}.get(mode, "")
+    return stored or ("colour" if images.shows_colour(picture) else "pseudo_grey")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in TRANSPARENT_MODES or "transparency" in image.info
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Tell whether a value takes more than 8 bits; of RGB, Pillow shows the high byte alone."""
+    if image.mode[0] in "IF":
+        return True
+    if image.format == "PNG":
+        return data[24] == 16  # the bit depth in IHDR, the first chunk
+    tags = getattr(image, "tag_v2", {})
+    return bool(max(tags.get(TIFF_BITS_PER_SAMPLE, (8,))) > 8)
+
+
+def _raise_if_out_of_memory(error: Exception) -> None:
+    text = str(error).lower()
+    if any(words in text for words in OUT_OF_MEMORY):
+        raise MemoryError(str(error)) from error
 
 
 def _damage(data: bytes, kind: str, error: Exception) -> str:

@@ -27,6 +27,7 @@ SECTIONS = (
     "export",
     "report",
     "parallel",
+    "cache",
 )
 
 # Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never

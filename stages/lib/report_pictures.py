@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.lib.decoding import READABLE, STRICT_FRAMES, frame_marker, true_format
+from stages.lib.formats import READABLE, jpeg_header, true_format
 from stages.lib.images import Picture, read_picture
 
 SIDE = 128  # pixels of an embedded picture's longer side
@@ -68,7 +68,7 @@ def _decode(data: bytes, side: int) -> Picture | None:
     kind = true_format(data)
     if kind not in READABLE:
         return None
-    if kind == "jpeg" and frame_marker(data) not in STRICT_FRAMES:
+    if kind == "jpeg" and not jpeg_header(data).is_strictly_decodable:
         return None  # could crash the decoder
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage

@@ -1,0 +1,164 @@
+"""The measures of one file, as a record of fixed size: what scan notes and its cache remembers."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.lib import images, scan_cache
+from stages.lib.decoding import Inspection, inspect_bytes, with_extension
+from stages.lib.hashing import perceptual_hashes
+from stages.lib.images import THUMBNAIL_BYTES
+
+IMAGE_ID_BYTES = hashlib.sha256().digest_size
+BLOCK = 1 << 20
+
+# Plain bytes of a stated layout, so that a cache can hold them and a process can send them without
+# any code in between. Little-endian on every machine.
+RECORD = np.dtype(
+    [
+        ("image_id", "V32"),
+        ("bytes", "<i8"),
+        ("format", "S12"),
+        ("width", "<i4"),
+        ("height", "<i4"),
+        ("mode", "S8"),
+        ("colour", "S12"),
+        ("orientation", "i1"),
+        ("verdict", "S12"),
+        ("reason", "S20"),
+        ("brightness", "<f4"),
+        ("brightness_low", "<f4"),
+        ("brightness_high", "<f4"),
+        ("sharpness", "<f4"),
+        ("entropy", "<f4"),
+        ("phash", "<u8"),
+        ("phash_mirrored", "<u8"),
+        ("has_picture", "?"),
+        ("remembered", "?"),
+        ("thumbnail", f"V{THUMBNAIL_BYTES}"),
+    ]
+)
+REMEMBERED: int = RECORD.fields["remembered"][1]  # type: ignore[index]  # where this flag stands in a record
+PASSING_REASONS = (b"timeout", b"out_of_memory", b"decoder_crash", b"unreadable")
+NO_MEASURES = (0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, False, False, bytes(THUMBNAIL_BYTES))
+
+
+def read_bytes(uri: str) -> bytes:
+    """Return a file's bytes. Raises OSError where it cannot be read or is no regular file: from a
+    pipe, reading would never end.
+    """
+    path = Path(uri)
+    if not path.is_file():
+        raise OSError(f"{uri} is no file")
+    return path.read_bytes()
+
+
+def measure_file(uri: str, max_pixels: int, folder: str = "", recipe: str = "") -> bytes:
+    """Return the record of one file; one that cannot be read is a record with its reason.
+
+    folder: of a cache that is asked first, "" for none; recipe: see `scan_cache.recipe`.
+    """
+    try:
+        data = read_bytes(uri)
+    except OSError:
+        return failed_record(uri, "unreadable")
+    image_id = hashlib.sha256(data).digest()
+    remembered = scan_cache.find(folder, recipe, image_id) if folder else None
+    if remembered and len(remembered) == RECORD.itemsize:
+        return remembered
+    return measure(data, image_id, max_pixels)
+
+
+def measure(data: bytes, image_id: bytes, max_pixels: int) -> bytes:
+    """Return the record of a file's bytes.
+
+    Its name has no say, so equal bytes have equal records.
+    """
+    return _record(image_id, len(data), inspect_bytes(data, max_pixels))
+
+
+def failed_record(uri: str, reason: str) -> bytes:
+    """Return the record of a file on which the decoder's process died, or that cannot be read.
+
+    The image_id is computed in blocks: such a file may be larger than memory.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        if reason != "unreadable" and Path(uri).is_file():
+            with Path(uri).open("rb") as stream:
+                while block := stream.read(BLOCK):
+                    digest.update(block)
+                    size += len(block)
+    except OSError:
+        digest, size, reason = hashlib.sha256(), 0, "unreadable"
+    return _record(digest.digest(), size, Inspection("corrupt", reason, ""))
+
+
+def image_id_of(record: bytes) -> bytes:
+    """Return the 32 bytes by which a record is remembered."""
+    return record[:IMAGE_ID_BYTES]
+
+
+def as_remembered(record: bytes) -> bytes | None:
+    """Return a record as the cache should hold it; None for one that it holds already, or that says
+    more about a run than about bytes: too slow, too large, not to be read.
+    """
+    (row,) = np.frombuffer(record, RECORD)
+    if row["remembered"] or row["reason"] in PASSING_REASONS:
+        return None
+    return record[:REMEMBERED] + b"\x01" + record[REMEMBERED + 1 :]
+
+
+def columns_of(records: Iterable[bytes], uris: Iterable[str]) -> dict[str, Any]:
+    """Return records as columns of the scan table; here the file's name gets its say."""
+    table = np.frombuffer(b"".join(records), RECORD)
+    columns: dict[str, Any] = {"image_id": _hex(table["image_id"])}
+    for name in RECORD.names or ():
+        if name not in ("image_id", "has_picture", "thumbnail"):
+            column = table[name]
+            is_text = column.dtype.kind == "S"
+            columns[name] = np.char.decode(column, "ascii").tolist() if is_text else column
+    judged = zip(columns["reason"], columns["verdict"], columns["format"], uris, strict=True)
+    columns["reason"] = [
+        with_extension(reason, verdict, kind, Path(uri).suffix)
+        for reason, verdict, kind, uri in judged
+    ]
+    pictures = zip(table["thumbnail"], table["has_picture"], strict=True)
+    columns["thumbnail"] = [pixels.tobytes() if has else b"" for pixels, has in pictures]
+    return columns
+
+
+def _record(image_id: bytes, size: int, found: Inspection) -> bytes:
+    texts = [found.format, found.mode, found.colour, found.verdict, found.reason]
+    kind, mode, colour, verdict, reason = (text.encode() for text in texts)
+    head = (image_id, size, kind, found.width, found.height, mode, colour, found.orientation)
+    record = np.array((*head, verdict, reason, *_measures(found)), RECORD)
+    return record.tobytes()
+
+
+def _measures(found: Inspection) -> tuple[Any, ...]:
+    if found.picture is None:
+        return NO_MEASURES
+    grey = images.to_grey(found.picture)
+    counts = images.histogram(grey)
+    return (
+        images.brightness(counts),
+        images.brightness_quantile(counts, 0.05),
+        images.brightness_quantile(counts, 0.99),
+        images.sharpness(grey),
+        images.entropy(counts),
+        *perceptual_hashes(grey),
+        True,
+        False,
+        images.thumbnail(found.picture).tobytes(),
+    )
+
+
+def _hex(image_ids: NDArray[np.void]) -> list[str]:
+    text = image_ids.tobytes().hex()
+    width = 2 * IMAGE_ID_BYTES
+    return [text[start : start + width] for start in range(0, len(text), width)]

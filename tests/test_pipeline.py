@@ -12,11 +12,14 @@ from ruamel.yaml import YAML
 
 from stages.lib.parallel import ParallelParams
 from stages.lib.params import SECTIONS, load_params, read_params_file
+from stages.scan import CacheParams
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = list(PIPELINE["stages"])
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+# Sections that change no result, so that no stage depends on them.
+SHARED: dict[str, type] = {"parallel": ParallelParams, "cache": CacheParams}
 WITH_TENSORFLOW = {"train", "evaluate", "export"}
 # The one module through which each heavy library enters.
 DOORS = {
@@ -28,6 +31,8 @@ DOORS = {
     "onnxruntime": "stages/lib/exported.py",
     "fsspec": "stages/lib/sources.py",
     "joblib": "stages/lib/parallel.py",
+    "pillow_heif": "stages/lib/images.py",
+    "sqlite3": "stages/lib/scan_cache.py",
 }
 IMPORTED = """
 import importlib, sys
@@ -72,7 +77,7 @@ def paths(entries: list[object]) -> list[str]:
 
 
 def test_every_stage_has_its_file_params_metrics_and_test() -> None:
-    sections = [name for name in SECTIONS if name != "parallel"]
+    sections = [name for name in SECTIONS if name not in SHARED]
     assert sections == STAGES
     for stage in STAGES:
         entry = PIPELINE["stages"][stage]
@@ -118,7 +123,7 @@ def test_metrics_and_plots_stay_in_git_and_in_the_run_cache() -> None:
 
 @pytest.mark.parametrize("preset", [ROOT / "params.yaml", *PRESETS], ids=lambda path: path.stem)
 def test_every_preset_is_valid_and_complete(preset: Path) -> None:
-    sections = {**{stage: stage_class(stage) for stage in STAGES}, "parallel": ParallelParams}
+    sections = {**{stage: stage_class(stage) for stage in STAGES}, **SHARED}
     content = read_params_file(preset)
 
     assert set(content) == set(sections)

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Stages are run as `python -m stages.<name>`: this environment's Python, whatever is active outside.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test lint report preset bench lock
+.PHONY: help setup repro test lint report review preset bench lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: $(VENV)/.installed-dev ## style, formatting and types
 report: $(VENV)/.installed ## run the pipeline as far as the report and say where it is
 	@dvc repro report
 	@echo "report/index.html"
+
+review: $(VENV)/.installed ## pairs of duplicates side by side, to decide on: report/review.html
+	@python -m tools.review --flags
 
 preset: $(VENV)/.installed ## NAME=photos SOURCE=folder, archive or URL: put a preset in place as params.yaml
 	@python -m tools.preset "$(NAME)" "$(SOURCE)" "$(FORCE)"

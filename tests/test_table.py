@@ -247,3 +247,13 @@ def test_columns_that_the_contract_does_not_name_are_not_read(tmp_path: Path) ->
     write_table(tmp_path / "t.parquet", pd.DataFrame({"uri": ["a"], "thumbnail": [b"0"]}), wide)
 
     assert list(read_table(tmp_path / "t.parquet", wide.without_columns("thumbnail"))) == ["uri"]
+
+
+def test_a_table_with_fewer_columns_is_held_to_their_rules_alone(tmp_path: Path) -> None:
+    files = pd.DataFrame([{"uri": "a", "label": "cat", "official_split": "exam", "clip": ""}])
+    write_table(tmp_path / "t.parquet", files, Table(FILES.columns))
+
+    read = read_table(tmp_path / "t.parquet", FILES.only("uri", "label"))
+
+    assert read.to_dict("records") == [{"uri": "a", "label": "cat"}]
+    assert "official_split must be one of" in refusal_on_read(tmp_path / "t.parquet")

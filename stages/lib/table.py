@@ -33,8 +33,13 @@ class Table:
 
     def without_columns(self, *fewer: str) -> "Table":
         """Return this table without some of its columns."""
-        columns = {name: kind for name, kind in self.columns.items() if name not in fewer}
-        return Table(columns, self.key, self.allowed)
+        return self.only(*(name for name in self.columns if name not in fewer))
+
+    def only(self, *names: str) -> "Table":
+        """Return this table with these columns alone, for a reader that needs no others."""
+        columns = {name: kind for name, kind in self.columns.items() if name in names}
+        allowed = tuple((name, values) for name, values in self.allowed if name in names)
+        return Table(columns, self.key, allowed)
 
 
 FILES = Table(

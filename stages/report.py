@@ -1,7 +1,8 @@
 """Writes one page for people: what came in, what went and why, how far the figure can be trusted.
 
-Reads:  metrics, metrics/plots, data/removed.csv, data/split.parquet, data/predictions.parquet,
-        data/raw, data/dataset (train, never test), models/classifier (its description)
+Reads:  metrics, metrics/plots, data/removed.csv, data/clusters.csv, data/clean.parquet,
+        data/split.parquet, data/predictions.parquet, data/raw, data/dataset (train, never test),
+        models/classifier (its description)
 Writes: report/index.html
 """
 
@@ -21,9 +22,17 @@ from stages.lib.files import replacing
 from stages.lib.metrics import METRICS, PLOTS, read_metrics
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
-from stages.lib.report_pictures import Rows, family_rows, file_tile, removed_groups, with_tiles
+from stages.lib.report_pictures import (
+    Rows,
+    cluster_rows,
+    family_rows,
+    file_tile,
+    flagged_groups,
+    removed_groups,
+    with_tiles,
+)
 from stages.lib.seeds import rng_for
-from stages.lib.table import PREDICTIONS, REMOVED, SPLIT, SPLITS, read_table
+from stages.lib.table import CLEAN, CLUSTERS, PREDICTIONS, REMOVED, SPLIT, SPLITS, read_table
 
 PAGE = Path("report/index.html")
 TEMPLATES = Path(__file__).parent / "lib" / "templates"
@@ -205,6 +214,8 @@ def main() -> None:
     metrics = {name: read_metrics(name) for name in STAGES}
     plots = {name: read_plot(name) for name in TABLES}
     removed = read_table(Path("data/removed.csv"), REMOVED)
+    kept = read_table(Path("data/clean.parquet"), CLEAN)
+    clusters = read_table(Path("data/clusters.csv"), CLUSTERS)
     split = read_table(Path("data/split.parquet"), SPLIT)
     predictions = read_table(Path("data/predictions.parquet"), PREDICTIONS)
     require_one_run(metrics, removed, split, predictions)
@@ -216,6 +227,9 @@ def main() -> None:
         headline=headline(metrics["evaluate"], plots["per_class"], predictions),
         classes=class_rows(plots["classes"], split, plots["split"]),
         removed=removed_groups(removed, split, params.pairs),
+        flagged=flagged_groups(kept),
+        clusters=cluster_rows(clusters, removed),
+        cluster_count=len(clusters),
         families=family_rows(plots["balance"], *load_split("train"), params.samples),
         curves=training_curves(plots["history"], metrics["train"]["best_epoch"]),
         per_class=plots["per_class"].sort_values(["f1", "n", "label"]).to_dict("records"),

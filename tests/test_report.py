@@ -23,9 +23,19 @@ from stages.lib.decoding import REASONS
 from stages.lib.errors import InputError
 from stages.lib.hashing import fingerprint, sha256_hex
 from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.quality import FLAGS
 from stages.lib.report_pictures import choose_families, choose_removed, file_tile, make_tile
 from stages.lib.seeds import rng_for
-from stages.lib.table import INDEX, PREDICTIONS, REMOVED, SPLIT, SPLITS, write_table
+from stages.lib.table import (
+    CLEAN,
+    CLUSTERS,
+    INDEX,
+    PREDICTIONS,
+    REMOVED,
+    SPLIT,
+    SPLITS,
+    write_table,
+)
 
 HOSTILE = "<script>alert('label')</script> & \"co\""
 PARAMS = """\
@@ -42,6 +52,7 @@ class Run:
     per_class: int = 8
     mistakes: int = 1
     with_removed: bool = True
+    flagged: bool = True
 
     def write(self) -> None:
         """Write every file that the report reads below the current folder."""
@@ -54,6 +65,8 @@ class Run:
         )
         write_table(Path("data/split.parquet"), split, SPLIT)
         write_table(Path("data/removed.csv"), removed, REMOVED)
+        write_table(Path("data/clean.parquet"), self._kept(split), CLEAN)
+        write_table(Path("data/clusters.csv"), self._clusters(split), CLUSTERS)
         self._write_dataset(split)
         predictions = self._predictions(split)
         write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
@@ -139,8 +152,34 @@ class Run:
             uri = f"data/raw/class0/{name}"
             Path(uri).write_bytes(data)
             label = self.labels[1] if name == "right.png" else self.labels[0]
-            table.append((uri, sha256_hex(data), label, *rest))
+            action, reason, kept_uri, *evidence = rest
+            ids = {"right": sha256_hex(data), "left": sha256_hex(data), "": ""}
+            kept_id = ids.get(Path(kept_uri).stem, split["image_id"][0])
+            table.append(
+                (uri, sha256_hex(data), label, action, reason, kept_uri, kept_id, *evidence)
+            )
         return pd.DataFrame(table, columns=list(REMOVED.columns))
+
+    def _kept(self, split: pd.DataFrame) -> pd.DataFrame:
+        usual = {"official_split": "", "clip": "", "bytes": 9, "format": "png", "mode": "RGB"}
+        usual |= {"colour": "colour", "orientation": 1, "verdict": "ok", "reason": ""}
+        usual |= {"brightness": 0.5, "brightness_low": 0.2, "brightness_high": 0.9}
+        usual |= {"sharpness": 900.0, "entropy": 7.0, "phash": 0, "phash_mirrored": 0}
+        kept = split.assign(**usual, width=64, height=48, flags="")
+        if self.flagged:
+            dim = [0.31, 0.12, 0.22]
+            kept.loc[[0, 1, 2], "brightness_high"] = dim
+            kept.loc[[0, 1, 2], "flags"] = ["dark", "dark", "blurry dark"]
+        return kept
+
+    def _clusters(self, split: pd.DataFrame) -> pd.DataFrame:
+        kept = split["uri"][0]
+        rows = [
+            ("c" * 16, 2, 2, self.labels[0], "", "", np.nan),
+            ("a" * 16, 3, 1, f"{self.labels[0]}|{self.labels[1]}", kept, kept, 0.9),
+            ("b" * 16, 7, 5, self.labels[0], kept, "data/raw/class0/near.png", 0.9512),
+        ]
+        return pd.DataFrame(rows if self.with_removed else [], columns=list(CLUSTERS.columns))
 
     def _write_dataset(self, split: pd.DataFrame) -> None:
         rows = split[["split", "uri", "image_id", "label"]].assign(parent_id="", augment_seed=0)
@@ -202,7 +241,9 @@ class Run:
             "width": 8,
         }
         write_metrics("augment", balance | {"smallest_train_class": 6, "largest_train_class": 12})
-        write_metrics("clean", {"kept": len(split), "removed": len(removed), "groups": 1234})
+        flagged = 3 * self.flagged
+        clean = {"kept": len(split), "removed": len(removed), "groups": 1234, "flagged": flagged}
+        write_metrics("clean", clean)
         write_metrics("download", files_in | {"source_fingerprint": "a" * 16})
         write_metrics("scan", {"wrong_extension": 0})
         write_metrics("split", sizes | {"leaks": 0, "test_fingerprint": fingerprint(test)})
@@ -501,9 +542,65 @@ def test_pairs_show_what_was_left_out_beside_what_was_kept(make_page: Callable[.
         "Kept, labelled cat",
     ]
     assert "Similarity 0.9512" in near["text"]
+    kept_id = sha256_hex(Path("data/raw/class0/<b>0.png").read_bytes())
+    assert near["text"].count(kept_id[:8]) == 2  # the fixture's near copy has the same bytes
     conflict = next(figure for figure in page.figures if "left.png" in figure["text"])
     texts = [image["alt"] for image in conflict["images"]]
     assert texts == ["Left out, labelled cat", "Left out as well, labelled dog"]
+
+
+def test_flagged_pictures_are_counted_and_the_most_extreme_come_first(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page()
+
+    assert "3 kept pictures bear a flag" in page.text
+    assert "Dark dark Next to nothing in the picture is bright. 3" in page.text
+    assert "Blurry blurry No edge is sharp, even with the picture made small. 1" in page.text
+    assert "Bright bright Next to nothing in the picture is dark. 0" in page.text
+    dark = [figure for figure in page.figures if "Dark, labelled cat" in str(figure["images"])]
+    assert [figure["text"].split()[0] for figure in dark] == ["0.12", "0.22", "0.31"]
+    for figure, number in zip(dark, (1, 2, 0), strict=True):
+        assert f"class0/<b>{number}.png" in figure["text"]
+        assert colour_of(figure["images"][0]) == pytest.approx(Run.colour(0, number), abs=6)
+
+
+def test_clusters_are_shown_by_their_weakest_tie_the_largest_first(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page()
+
+    assert "3 clusters of two pictures or more" in page.text
+    figures = [figure for figure in page.figures if " pictures " in figure["text"]]
+    texts = [" ".join(figure["text"].split()) for figure in figures]
+    assert len(texts) == 3
+    assert "near.png 7 pictures 5 kept cat Weakest similarity 0.9512" in texts[0]
+    alts = ["Kept, one end of the weakest tie", "Left out, one end of the weakest tie"]
+    assert [image["alt"] for image in figures[0]["images"]] == alts
+    assert "3 pictures 1 kept cat, dog Weakest similarity 0.9000" in texts[1]
+    assert texts[2] == "2 pictures 2 kept cat Frames of one clip"
+    assert not figures[2]["images"]
+
+
+def test_a_conflict_decided_by_a_majority_may_name_nobody(make_page: Callable[..., Page]) -> None:
+    make_page()
+    removed = pd.read_csv("data/removed.csv", keep_default_na=False)
+    conflict = removed["reason"] == "label_conflict"
+    removed.loc[conflict, ["kept_uri", "kept_image_id", "similarity"]] = ["", "", np.nan]
+    removed["similarity"] = pd.to_numeric(removed["similarity"])
+    write_table(Path("data/removed.csv"), removed, REMOVED)
+
+    report.main()
+
+    page = Page(report.PAGE.read_text(encoding="utf-8"))
+    assert any("left.png" in figure["text"] for figure in page.figures)
+
+
+def test_a_page_without_flags_and_clusters_says_so(make_page: Callable[..., Page]) -> None:
+    text = make_page(with_removed=False, flagged=False).text
+
+    assert "0 kept pictures bear a flag" in text
+    assert "Nothing: no two pictures resemble each other." in text
 
 
 def test_a_page_without_removals_and_mistakes_says_so(make_page: Callable[..., Page]) -> None:
@@ -520,7 +617,8 @@ def test_planted_faults_are_shown_where_there_are_any(make_page: Callable[..., P
     assert "Planted faults" not in page.text
     planted = {"planted_corrupt": 31, "planted_corrupt_found": 29}
     mistaken = {"sound_removed_as_corrupt": 1, "sound_removed_as_duplicate": 2}
-    write_metrics("clean", {"kept": 24, "removed": 6, "groups": 20} | planted | mistaken)
+    clean = {"kept": 24, "removed": 6, "groups": 20, "flagged": 3}
+    write_metrics("clean", clean | planted | mistaken)
 
     report.main()
 
@@ -560,7 +658,8 @@ def test_every_reason_has_words_of_its_own() -> None:
     template = (report.TEMPLATES / "report.html").read_text(encoding="utf-8")
 
     duplicates = ("exact_duplicate", "near_duplicate", "label_conflict")
-    for reason in (*REASONS, *duplicates, "too_small", "dropped", "beside_official_set"):
+    policies = ("too_small", "unwanted_format", "unwanted_colour", "dropped", "beside_official_set")
+    for reason in (*REASONS, *duplicates, *policies, *FLAGS):
         assert f'"{reason}": (' in template
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from stages.lib.formats import READABLE, jpeg_header, true_format
 from stages.lib.images import Picture, read_picture
+from stages.lib.quality import BELOW, MEASURES, flag_counts, measure_quality
 
 SIDE = 128  # pixels of an embedded picture's longer side
 QUALITY = 80  # of WebP
@@ -23,6 +24,9 @@ PIXELATED = 64
 # How many of a reason are shown in each round until the page is full. Near duplicates and conflicts
 # of labels are judgements, which a person must check; the rest are facts.
 TURNS = {"near_duplicate": 3, "label_conflict": 2}
+
+FLAGGED = 6  # examples of each flag
+CLUSTERS = 12  # shown with their weakest tie
 
 FAMILIES = 72  # originals shown with their children, over all classes
 CLASSES_WITH_FAMILIES = 24
@@ -122,6 +126,39 @@ def _group(reason: str, count: int, cases: Rows) -> dict[str, Any]:
     rules = {case["rule"] for case in cases}
     common = rules.pop() if len(rules) == 1 else ""
     return {"reason": reason, "count": count, "rule": common, "cases": cases}
+
+
+def flagged_groups(kept: pd.DataFrame) -> Rows:
+    """Return per flag how many kept pictures bear it, and the most extreme of them.
+
+    kept: the table data/clean.parquet.
+    """
+    counts = flag_counts(kept["flags"])
+    measured = measure_quality(kept)[kept["flags"] != ""]
+    flagged = kept.loc[measured.index, ["uri", "label", "flags"]]
+    groups: Rows = []
+    for flag, count in zip(counts["flag"], counts["images"], strict=True):
+        bears = np.array([flag in text.split(" ") for text in flagged["flags"]], bool)
+        cases = flagged[bears].assign(value=measured.loc[bears, flag])
+        cases = cases.sort_values(["value", "uri"], ascending=[flag in BELOW, True]).head(FLAGGED)
+        group = {"flag": flag, "count": int(count), "measure": MEASURES[flag]}
+        groups.append({**group, "cases": with_tiles(cases)})
+    return sorted(groups, key=lambda group: (-int(group["count"]), str(group["flag"])))
+
+
+def cluster_rows(clusters: pd.DataFrame, removed: pd.DataFrame) -> Rows:
+    """Return the largest clusters of data/clusters.csv with the pictures of their weakest tie."""
+    order = clusters.sort_values(
+        ["images", "weakest_similarity", "group_id"], ascending=[False, True, True]
+    )
+    rows: Rows = order.head(CLUSTERS).to_dict("records")
+    uris = [[row["weakest_left_uri"], row["weakest_right_uri"]] for row in rows]
+    gone = set(removed.loc[removed["uri"].isin(sum(uris, [])), "uri"])
+    for row, tie in zip(rows, uris, strict=True):
+        row["tie"] = [
+            {"uri": uri, "gone": uri in gone, "tile": file_tile(uri)} for uri in tie if uri
+        ]
+    return rows
 
 
 def choose_families(

@@ -1,160 +1,174 @@
-"""Finds pictures that show the same: perceptual hashes propose pairs, pixels decide."""
+"""Finds pictures that show the same: hashes and descriptors propose pairs, pixels decide."""
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from stages.lib.hamming import Hashes, hamming_join
 from stages.lib.hashing import is_flat
-from stages.lib.images import THUMBNAIL_SIDE, Picture, correlation
+from stages.lib.images import THUMBNAIL_SIDE
+from stages.lib.neighbours import descriptors, nearest_neighbours
 from stages.lib.progress import track
+from stages.lib.registration import (
+    COARSE_SIMILARITY,
+    MIRRORED,
+    Thumbnails,
+    band_passed,
+    coarse_similarity,
+    registered_similarity,
+)
 
-Hashes = NDArray[np.uint64]
-BLOCK_CELLS = 1 << 19  # pairs compared at a time: 4 MB of 64-bit differences, which fit a cache
+Positions = NDArray[np.int64]
+Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is turned
 
-PAIR_COLUMNS = ("left", "right", "distance", "mirrored", "similarity")
+PAIR_COLUMNS = ("left", "right", "similarity", "mirrored", "rotation", "distance")
+ROWS_AT_A_TIME = 100_000  # for steps whose intermediate arrays are larger than their result
+COARSE_CHUNK, FINE_CHUNK = 8192, 256
 
 
-def hamming_pairs(queries: Hashes, hashes: Hashes, radius: int) -> NDArray[np.int64]:
-    """Return every (i, j) with i < j whose hashes `queries[i]` and `hashes[j]` differ in at most
-    `radius` bits.
+@dataclass(frozen=True)
+class Search:
+    """What is looked for.
 
-    Exact: all pairs are compared, none is missed. Shape (pairs, 2), sorted.
+    hash_radius: perceptual hashes at most so many bits apart propose a pair. neighbours: so do the
+    nearest of each picture by colour descriptor. rotations: quarter turns are tried as well.
+    similarity: from which on a pair is a duplicate, 0 to 1.
     """
-    blocks = list(_blocks(len(queries)))
-    found = [
-        _block_pairs(queries, hashes, radius, block)
-        for block in track(blocks, len(blocks), "compare hashes", "blocks")
-    ]
-    return np.concatenate(found) if found else np.empty((0, 2), np.int64)
+
+    hash_radius: int
+    neighbours: int
+    rotations: bool
+    similarity: float
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    rows = max(BLOCK_CELLS // max(count, 1), 1)
-    for start in range(0, count, rows):
-        yield slice(start, min(start + rows, count))
+class DuplicateSearch:
+    """Verified pairs of duplicates among rows, also after some of them are gone.
 
-
-def _block_pairs(queries: Hashes, hashes: Hashes, radius: int, block: slice) -> NDArray[np.int64]:
-    differing = np.bitwise_count(queries[block, None] ^ hashes[None, block.start :])
-    left, right = np.nonzero(differing <= radius)
-    upper = left < right
-    return np.stack([left[upper] + block.start, right[upper] + block.start], axis=1)
-
-
-def propose_pairs(rows: pd.DataFrame, radius: int) -> pd.DataFrame:
-    """Return the pairs of rows whose perceptual hashes lie within the radius, mirrored or not.
-
-    rows: columns phash and phash_mirrored. Flat pictures match nothing. left < right are positions
-    in `rows`.
+    rows: columns image_id, phash, phash_mirrored. thumbnails: (rows, THUMBNAIL_BYTES) uint8.
+    Whatever the order of the rows, the same pairs are found.
     """
-    phash = rows["phash"].to_numpy(np.uint64)
-    mirror = rows["phash_mirrored"].to_numpy(np.uint64)
-    textured = np.flatnonzero(~(is_flat(phash) | is_flat(mirror)))
-    frames = []
-    # A hash compares with the median, so that of the left one mirrored and that of the right one
-    # mirrored may differ by some bits: both ways are asked, lest the order of the rows have a say.
-    for mirrored, queries, hashes in (
-        (False, phash, phash),
-        (True, mirror, phash),
-        (True, phash, mirror),
-    ):
-        pairs = textured[hamming_pairs(queries[textured], hashes[textured], radius)]
-        frames.append(
-            pd.DataFrame(
-                {
-                    "left": pairs[:, 0],
-                    "right": pairs[:, 1],
-                    "distance": np.bitwise_count(queries[pairs[:, 0]] ^ hashes[pairs[:, 1]]),
-                    "mirrored": mirrored,
-                }
-            )
-        )
-    proposed = pd.concat(frames, ignore_index=True).sort_values("distance", kind="stable")
-    return proposed.drop_duplicates(["left", "right", "mirrored"]).reset_index(drop=True)
 
-
-def verify_pairs(rows: pd.DataFrame, proposed: pd.DataFrame, similarity: float) -> pd.DataFrame:
-    """Return the proposed pairs whose thumbnails correlate at least by `similarity`, each pair
-    once.
-
-    A pair proposed both straight and mirrored is listed with the better of the two.
-    """
-    thumbnails = rows["thumbnail"].to_numpy()
-    values = [
-        correlation(_picture(thumbnails[left]), _picture(thumbnails[right], mirrored))
-        for left, right, mirrored in track(
-            zip(proposed["left"], proposed["right"], proposed["mirrored"], strict=True),
-            len(proposed),
-            "compare pixels",
-            "pairs",
-        )
-    ]
-    pairs = proposed.assign(similarity=np.array(values, np.float64))
-    pairs = pairs[pairs["similarity"] >= similarity]
-    pairs = pairs.sort_values(["left", "right", "similarity"], ascending=[True, True, False])
-    return pairs.drop_duplicates(["left", "right"]).reset_index(drop=True)[list(PAIR_COLUMNS)]
-
-
-def find_duplicates(rows: pd.DataFrame, radius: int, similarity: float) -> pd.DataFrame:
-    """Return the verified pairs of duplicates, equal bytes included (distance 0, similarity 1).
-
-    rows: columns image_id, phash, phash_mirrored, thumbnail. The result has the columns
-    PAIR_COLUMNS; left < right are positions in `rows`.
-    """
-    first = rows.reset_index(drop=True)
-    equal = _equal_bytes(first["image_id"])
-    # Equal bytes need no proof: only one of each is compared with the others, and stands for all of
-    # them.
-    single = np.flatnonzero(~first["image_id"].duplicated())
-    verified = verify_pairs(
-        first.iloc[single].reset_index(drop=True),
-        propose_pairs(first.iloc[single], radius),
-        similarity,
-    )
-    verified = verified.assign(
-        left=single[verified["left"].to_numpy(np.int64)],
-        right=single[verified["right"].to_numpy(np.int64)],
-    )
-    copies = _repeat_for_copies(verified, first["image_id"])
-    pairs = pd.concat([equal, copies], ignore_index=True)
-    # Where one of the two is empty, its columns have no type of their own to give.
-    pairs = pairs.astype({"left": np.int64, "right": np.int64, "similarity": np.float64})
-    return pairs.sort_values(["left", "right"]).reset_index(drop=True)
-
-
-def _equal_bytes(image_ids: pd.Series) -> pd.DataFrame:
-    frame = pd.DataFrame({"image_id": image_ids, "at": np.arange(len(image_ids))})
-    frame = frame[frame["image_id"].duplicated(keep=False)]
-    pairs = frame.merge(frame, on="image_id", suffixes=("_left", "_right"))
-    pairs = pairs[pairs["at_left"] < pairs["at_right"]]
-    return pd.DataFrame(
-        {
-            "left": pairs["at_left"],
-            "right": pairs["at_right"],
-            "distance": 0,
-            "mirrored": False,
-            "similarity": 1.0,
+    def __init__(self, rows: pd.DataFrame, thumbnails: Thumbnails, search: Search) -> None:
+        self.search = search
+        self.image_ids = rows["image_id"].reset_index(drop=True)
+        # Equal bytes need no proof: one of each is compared with the others, and stands for all. In
+        # the order of their ids, so that ties fall the same way whatever the order of the rows.
+        order = np.argsort(self.image_ids.to_numpy(), kind="stable")
+        first = ~self.image_ids.iloc[order].duplicated().to_numpy()
+        self.single: Positions = order[first].astype(np.int64)
+        self.thumbnails: Thumbnails = np.ascontiguousarray(thumbnails[self.single])
+        self.hashes = {
+            turn: rows[column].to_numpy(np.uint64)[self.single]
+            for turn, column in ((0, "phash"), (MIRRORED, "phash_mirrored"))
         }
-    )
+        self.bands = band_passed(self.thumbnails)
+        self.descriptors = np.concatenate(
+            [descriptors(part) for part in _parts(self.thumbnails)] or [np.empty((0, 1))]
+        )
+        self.turns = range(8) if search.rotations else (0, MIRRORED)
+        self.nearest: dict[int, Positions] = {}
+        self.verified = _no_pairs()
+        self._compare(self._by_hash())
+
+    def pairs(self, present: NDArray[np.bool_] | None = None) -> pd.DataFrame:
+        """Return all pairs found so far, after looking for more among the rows still present.
+
+        Columns PAIR_COLUMNS; left < right are positions in `rows`, equal bytes included. A picture
+        whose neighbours have gone is given its next ones, so that what stays is searched as if the
+        others had never been.
+        """
+        left = np.ones(len(self.image_ids), bool) if present is None else present
+        here = self.image_ids.iloc[self.single].isin(self.image_ids[left]).to_numpy()
+        for turn in self.turns:
+            self._compare(self._by_neighbours(turn, here))
+        return _with_copies(self.verified, self.single, self.image_ids)
+
+    def _by_hash(self) -> Proposals:
+        """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
+        radius = self.search.hash_radius
+        if self.search.rotations:
+            hashes = _hashes_of_thumbnails(self.thumbnails, self.turns)
+        else:
+            hashes = self.hashes
+        straight = hashes[0]
+        textured = ~is_flat(straight) & ~is_flat(hashes[MIRRORED])
+        rows = np.flatnonzero(textured)
+        found = []
+        for turn in self.turns:
+            pairs = hamming_join(hashes[turn][rows], straight[rows], radius)
+            found.append(_proposals(rows[pairs[:, 0]], rows[pairs[:, 1]], turn))
+        return np.concatenate(found)
+
+    def _by_neighbours(self, turn: int, here: NDArray[np.bool_]) -> Proposals:
+        """Return the nearest of each picture that is here, where that is not known yet."""
+        known = self.nearest.get(turn)
+        if known is None:
+            known = np.full((len(here), self.search.neighbours), -1, np.int64)
+            asked = here
+        else:
+            gone = (known >= 0) & ~here[known]
+            asked = here & gone.any(axis=1)
+        queries, candidates = np.flatnonzero(asked), np.flatnonzero(here)
+        found = nearest_neighbours(
+            self.descriptors, turn, queries, candidates, self.search.neighbours
+        )
+        self.nearest[turn] = known.copy()
+        self.nearest[turn][queries] = found
+        query, place = np.nonzero(found >= 0)
+        return _proposals(queries[query], found[query, place], turn)
+
+    def _compare(self, proposed: Proposals) -> None:
+        """Judge the proposed pairs in their pixels, and remember those that are duplicates."""
+        proposed = proposed[np.lexsort((proposed[:, 0], proposed[:, 2], proposed[:, 1]))]
+        likely = _in_threads(
+            lambda part: part[
+                coarse_similarity(self.bands, part[:, 0], part[:, 1], part[:, 2])
+                >= COARSE_SIMILARITY
+            ],
+            [proposed[at : at + COARSE_CHUNK] for at in range(0, len(proposed), COARSE_CHUNK)],
+            "compare coarsely",
+        )
+        close = np.concatenate(likely) if likely else proposed
+        values = _in_threads(
+            lambda part: registered_similarity(
+                self.thumbnails, self.bands, part[:, 0], part[:, 1], part[:, 2]
+            ),
+            [close[at : at + FINE_CHUNK] for at in range(0, len(close), FINE_CHUNK)],
+            "compare pixels",
+        )
+        similarity = np.concatenate(values) if values else np.empty(0, np.float32)
+        left, right, turn = close.T
+        pairs = pd.DataFrame(
+            {
+                "left": left,
+                "right": right,
+                "similarity": similarity.astype(np.float64).round(4),
+                "mirrored": turn >= MIRRORED,
+                "rotation": turn % MIRRORED * 90,
+                "distance": self._distances(left, right, turn),
+            }
+        )
+        pairs = pairs[pairs["similarity"] >= self.search.similarity]
+        self.verified = _best_of_each(pd.concat([self.verified, pairs]))
+
+    def _distances(self, left: Positions, right: Positions, turn: Positions) -> NDArray[np.int64]:
+        """Return in how many bits the hashes differ, that of the right one mirrored where it is."""
+        other = np.where(
+            turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right]
+        )
+        return np.bitwise_count(self.hashes[0][left] ^ other).astype(np.int64)
 
 
-def _repeat_for_copies(pairs: pd.DataFrame, image_ids: pd.Series) -> pd.DataFrame:
-    """Say of every copy what was found for the one row that stood for its bytes."""
-    where = pd.DataFrame({"image_id": image_ids, "at": np.arange(len(image_ids))})
-    pairs = pairs.assign(
-        left_id=image_ids.to_numpy()[pairs["left"].to_numpy(np.int64)],
-        right_id=image_ids.to_numpy()[pairs["right"].to_numpy(np.int64)],
-    )
-    pairs = pairs.merge(where.rename(columns={"image_id": "left_id", "at": "one"}), on="left_id")
-    pairs = pairs.merge(
-        where.rename(columns={"image_id": "right_id", "at": "other"}), on="right_id"
-    )
-    low, high = pairs[["one", "other"]].min(axis=1), pairs[["one", "other"]].max(axis=1)
-    return pairs.assign(left=low, right=high)[list(PAIR_COLUMNS)]
+def find_duplicates(rows: pd.DataFrame, thumbnails: Thumbnails, search: Search) -> pd.DataFrame:
+    """Return the verified pairs among all rows, see `DuplicateSearch`."""
+    return DuplicateSearch(rows, thumbnails, search).pairs()
 
 
 def connected_groups(
@@ -167,6 +181,101 @@ def connected_groups(
     return groups
 
 
-def _picture(thumbnail: bytes, mirrored: bool = False) -> Picture:
-    picture = np.frombuffer(thumbnail, np.uint8).reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture
+def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
+    """Return the pairs, each once, with the smaller position on the left.
+
+    turned: the pictures that look like `straight` after `turn`; the column says how the right one
+    is turned to look like the left one.
+    """
+    # A mirroring undoes itself, whatever the quarter turns after it; a mere turn is turned back.
+    back = turn if turn >= MIRRORED else -turn % 4
+    swap = turned > straight
+    pairs = np.stack(
+        [
+            np.where(swap, straight, turned),
+            np.where(swap, turned, straight),
+            np.where(swap, turn, back),
+        ],
+        axis=1,
+    )
+    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
+
+
+def _hashes_of_thumbnails(thumbnails: Thumbnails, turns: range) -> dict[int, Hashes]:
+    """Return perceptual hashes of the thumbnails' luma, turned in each way.
+
+    The definition of imagehash.phash: the sign of the low 8 × 8 cosine coefficients against their
+    median. Turning a picture swaps and negates coefficients, so it is decoded only once.
+    """
+    low = np.concatenate(
+        [
+            dctn(
+                part[:, : THUMBNAIL_SIDE**2].reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+                .astype(np.float32),
+                axes=(1, 2),
+            )[:, :8, :8]
+            for part in _parts(thumbnails)
+        ]
+        or [np.empty((0, 8, 8), np.float32)]
+    )  # fmt: skip
+    odd = np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
+    found = {}
+    for turn in turns:
+        spectrum = low * odd if turn >= MIRRORED else low
+        for _ in range(turn % 4):  # a quarter turn transposes, then flips top and bottom
+            spectrum = spectrum.transpose(0, 2, 1) * odd[:, None]
+        flat = spectrum.reshape(len(spectrum), 64)
+        bits = flat > np.median(flat, axis=1, keepdims=True)
+        found[turn] = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    return found
+
+
+def _best_of_each(pairs: pd.DataFrame) -> pd.DataFrame:
+    order = ["left", "right", "similarity", "mirrored", "rotation"]
+    pairs = pairs.sort_values(order, ascending=[True, True, False, True, True], kind="stable")
+    return pairs.drop_duplicates(["left", "right"]).reset_index(drop=True)
+
+
+def _no_pairs() -> pd.DataFrame:
+    kinds = (np.int64, np.int64, np.float64, np.bool_, np.int64, np.int64)
+    return pd.DataFrame(
+        {name: np.empty(0, kind) for name, kind in zip(PAIR_COLUMNS, kinds, strict=True)}
+    )
+
+
+def _with_copies(pairs: pd.DataFrame, single: Positions, image_ids: pd.Series) -> pd.DataFrame:
+    """Return the pairs by position in all rows: each copy tied to the first row of its bytes.
+
+    A copy is tied to the one that stands for it, not to all others, so a thousand copies are a
+    thousand pairs and not half a million.
+    """
+    first = pd.Series(np.arange(len(image_ids))).groupby(image_ids.to_numpy()).transform("min")
+    first = first.to_numpy(np.int64)
+    copies = np.flatnonzero(first != np.arange(len(first)))
+    equal = pd.DataFrame(
+        {
+            "left": first[copies],
+            "right": copies,
+            "similarity": 1.0,
+            "mirrored": False,
+            "rotation": 0,
+            "distance": 0,
+        }
+    ).astype(_no_pairs().dtypes.to_dict())
+    one, other = first[single[pairs["left"]]], first[single[pairs["right"]]]
+    found = pairs.assign(left=np.minimum(one, other), right=np.maximum(one, other))
+    # Turning the right one like the left is turning the left one back like the right.
+    swapped = (one > other) & ~found["mirrored"]
+    found["rotation"] = found["rotation"].where(~swapped, -found["rotation"] % 360)
+    together = pd.concat([equal, found], ignore_index=True)
+    return together.sort_values(["left", "right"]).reset_index(drop=True)[list(PAIR_COLUMNS)]
+
+
+def _parts(rows: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    return [rows[at : at + ROWS_AT_A_TIME] for at in range(0, len(rows), ROWS_AT_A_TIME)]
+
+
+def _in_threads(function, parts, description):  # type: ignore[no-untyped-def]
+    """Return function(part) of each, in order; the compiled kernels run side by side."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(track(threads.map(function, parts), len(parts), description, "chunks"))

@@ -32,7 +32,7 @@ from stages.lib.scan_cache import ScanCache, recipe
 from stages.lib.table import FILES, SCAN, read_table, writing_table
 
 ROWS_AT_ONCE = 16_384  # held in memory, and a row group of the table: about 30 MB
-REMEMBER_AT_ONCE = 1_024
+REMEMBER_AT_ONCE = 256  # records; what a kill can cost
 # The largest picture that the budget of pixels lets through, with the copies that reading it makes:
 # decoded, turned, on white, as RGB. Pillow takes 4 bytes a pixel for each.
 BYTES_PER_PIXEL = 32
@@ -98,7 +98,7 @@ def scan_files(
 
 def scan_rows(files: pd.DataFrame, records: Iterator[bytes]) -> Iterator[pd.DataFrame]:
     """Yield the rows of the scan table, ROWS_AT_ONCE at a time, with the column `remembered`."""
-    for start in range(0, len(files), ROWS_AT_ONCE):
+    for start in range(0, max(len(files), 1), ROWS_AT_ONCE):
         part = files.iloc[start : start + ROWS_AT_ONCE].reset_index(drop=True)
         columns = columns_of(islice(records, len(part)), part["uri"])
         yield pd.concat([part, pd.DataFrame(columns)], axis="columns")

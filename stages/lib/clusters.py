@@ -82,12 +82,12 @@ def duplicates_table(
 ) -> pd.DataFrame:
     """Return data/duplicates.csv: every verified pair of pictures, and each copy beside the first.
 
-    pairs: columns left, right (positions), distance, mirrored, similarity.
+    pairs: columns left, right (positions), similarity, mirrored, rotation, distance.
     """
     copies = np.flatnonzero(picture != np.arange(len(picture)))
-    equal = {"similarity": 1.0, "mirrored": False, "distance": 0}
+    equal = {"similarity": 1.0, "mirrored": False, "rotation": 0, "distance": 0}
     equal_pairs = pd.DataFrame({"left": picture[copies], "right": copies, **equal})
-    columns = ["left", "right", "similarity", "mirrored", "distance"]
+    columns = ["left", "right", *equal]
     found = pd.concat([pairs[columns], equal_pairs[columns]]) if len(pairs) else equal_pairs
     left, right = (rows.iloc[found[side].to_numpy(np.int64)] for side in ("left", "right"))
     table = {
@@ -97,6 +97,7 @@ def duplicates_table(
         "right_id": right["image_id"].to_numpy(),
         "similarity": found["similarity"].to_numpy(),
         "mirrored": found["mirrored"].to_numpy(bool),
+        "rotation": found["rotation"].to_numpy(np.int64),
         "distance": found["distance"].to_numpy(np.int64),
         "level": np.where(found["similarity"] >= remove_similarity, "remove", "group"),
     }
@@ -121,7 +122,13 @@ def clusters_table(
     members = members[members["group_id"].duplicated(keep=False)]
     groups = members.groupby("group_id")
     named = members.drop_duplicates(["group_id", "label"]).sort_values("label")
-    labels = named.groupby("group_id")["label"].agg("|".join)
+    several = named["group_id"].duplicated(keep=False)  # few: most clusters have one label
+    labels = pd.concat(
+        [
+            named[~several].set_index("group_id")["label"],
+            named[several].groupby("group_id")["label"].agg("|".join),
+        ]
+    )
     table = pd.DataFrame({"images": groups.size(), "kept": groups["kept"].sum(), "labels": labels})
     weakest = _weakest(rows, ties, group_id)
     table = table.join(weakest).rename_axis("group_id").reset_index()

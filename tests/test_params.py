@@ -25,12 +25,8 @@ LIGHT = {
 }
 HEAVY = [name for name in SECTIONS if name not in LIGHT and (ROOT / f"stages/{name}.py").exists()]
 CLEAN = {
-    "keep_suspect": "[missing_eoi]",
-    "min_side": "16",
-    "hash_radius": "10",
-    "remove_similarity": "0.95",
-    "group_similarity": "0.9",
-    "label_conflicts": "quarantine",
+    key: json.dumps(value)  # which is YAML as well
+    for key, value in read_params_file(ROOT / "presets/demo.yaml")["clean"].items()
 }
 
 
@@ -50,9 +46,16 @@ def refusal(path: Path, section: str = "clean", params_class: type[Any] = clean.
 
 
 def test_a_right_section_becomes_the_stages_params(tmp_path: Path) -> None:
-    params = load_params(clean.Params, "clean", clean_section(tmp_path))
+    changes = {"min_side": "17", "remove_similarity": "1", "label_conflicts": "majority"}
+    flags = {**json.loads(CLEAN["flags"]), "dark": 0.25, "blurry": 7}
 
-    assert params == clean.Params(("missing_eoi",), 16, 10, 0.95, 0.9, "quarantine")
+    params = load_params(
+        clean.Params, "clean", clean_section(tmp_path, **changes, flags=json.dumps(flags))
+    )
+
+    assert (params.keep_suspect, params.min_side) == (("missing_eoi",), 17)
+    assert (params.remove_similarity, params.label_conflicts) == (1.0, "majority")
+    assert (params.flags.dark, params.flags.blurry) == (0.25, 7.0)
 
 
 def test_a_number_written_with_an_exponent_is_a_number(tmp_path: Path) -> None:
@@ -111,6 +114,23 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_known_ones(tmp_path: P
     message = refusal(clean_section(tmp_path, zzzzzz="3"))
 
     assert f"unknown key clean.zzzzzz; known: {', '.join(CLEAN)}" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"darc": 0.1}, "unknown key clean.flags.darc, did you mean 'dark'?"),
+        ({"zzzzzz": 0.1}, "unknown key clean.flags.zzzzzz; known: dark, bright, blurry, "),
+        ({"dark": 1.5}, "clean.flags.dark: Input should be less than or equal to 1, got 1.5"),
+        ({"dark": None}, "clean.flags.dark: Input should be a valid number, got None"),
+    ],
+)
+def test_a_key_of_a_mapping_inside_a_section_is_named_with_its_way_there(
+    tmp_path: Path, change: dict[str, float | None], sentence: str
+) -> None:
+    flags = {**json.loads(CLEAN["flags"]), **change}
+
+    assert sentence in refusal(clean_section(tmp_path, flags=json.dumps(flags)))
 
 
 @pytest.mark.parametrize("key", CLEAN)

@@ -66,20 +66,29 @@ def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -
         text = json.dumps(content[section], default=str)
         return TypeAdapter(params_class).validate_json(text)
     except ValidationError as error:
-        known = [field.name for field in fields(params_class)]  # type: ignore[arg-type]
-        problems = "; ".join(_sentence(section, dict(problem), known) for problem in error.errors())
+        problems = "; ".join(
+            _sentence(section, dict(problem), params_class) for problem in error.errors()
+        )
         raise InputError(f"{path}: {problems}") from error
 
 
-def _sentence(section: str, problem: dict[str, Any], known: list[str]) -> str:
+def _sentence(section: str, problem: dict[str, Any], params_class: Any) -> str:
     key = ".".join([section, *(str(part) for part in problem["loc"])])
     kind = problem["type"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f"unknown key {key}{close_match(str(problem['loc'][-1]), known)}"
+        *outer, name = map(str, problem["loc"])
+        return f"unknown key {key}{close_match(name, _keys_within(params_class, outer))}"
     if kind in ("missing", "missing_argument"):
         return f"{key} is missing; compare with presets/demo.yaml"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _keys_within(params_class: Any, outer: list[str]) -> list[str]:
+    """Return the keys of a mapping, which may lie inside others of the section."""
+    for name in outer:
+        params_class = next(field.type for field in fields(params_class) if field.name == name)
+    return [field.name for field in fields(params_class)]
 
 
 def close_match(name: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib import clusters, conflicts, policy, quality
-from stages.lib.duplicates import find_duplicates
+from stages.lib.duplicates import DuplicateSearch, Search
 from stages.lib.errors import InputError, run_stage
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.overrides import (
@@ -33,11 +33,11 @@ from stages.lib.table import (
     DUPLICATES,
     RAW_TRUTH,
     REMOVED,
-    SCAN,
     read_table,
     write_table,
 )
 from stages.lib.tally import class_counts, clean_metrics, require_every_class, summary
+from stages.lib.thumbnails import Thumbnails, read_scan
 from stages.lib.truth import planted_metrics
 
 
@@ -46,6 +46,8 @@ class Params(policy.Fitness):
     """The clean section of params.yaml; its first keys, what a picture must be, are Fitness's."""
 
     hash_radius: Annotated[int, Field(ge=0, le=16)]
+    neighbours: Annotated[int, Field(ge=0, le=20)]
+    rotations: bool
     remove_similarity: Annotated[float, Field(gt=0, le=1)]
     group_similarity: Annotated[float, Field(gt=0, le=1)]
     label_conflicts: Literal["quarantine", "majority", "keep"]
@@ -60,10 +62,12 @@ class Decision(NamedTuple):
     clusters: pd.DataFrame
 
 
-def decide(scan: pd.DataFrame, overrides: Overrides, params: Params) -> Decision:
+def decide(
+    scan: pd.DataFrame, thumbnails: Thumbnails, overrides: Overrides, params: Params
+) -> Decision:
     """Return what stays, what goes and why, and what resembles what.
 
-    Every row of the scan is kept or removed, once. The order of the rows has no say.
+    scan: its column thumbnail is the row of `thumbnails`, see `read_scan`. Every row of the scan is kept or removed, once. The order of the rows has no say.
     """
     rows = relabel(scan, overrides).sort_values("uri", ignore_index=True)
     measured = quality.measure_quality(rows)
@@ -73,11 +77,24 @@ def decide(scan: pd.DataFrame, overrides: Overrides, params: Params) -> Decision
     rows = rows.assign(flags=quality.flag_text(raised)).drop(index=unusable["at"])
     rows = rows.reset_index(drop=True)
     picture = clusters.first_of_equal_bytes(rows["image_id"])
-    pairs = verified_pairs(rows, picture, overrides, params)
+    first = np.flatnonzero(picture == np.arange(len(rows)))
+    level = min(params.remove_similarity, params.group_similarity)
+    how = Search(params.hash_radius, params.neighbours, params.rotations, level)
+    search = DuplicateSearch(rows.iloc[first], thumbnails, how)
     rows = rows.drop(columns="thumbnail")
-    ties = clusters.all_ties(rows, picture, pairs)
-    groups = clusters.connect(len(rows), ties)
-    gone = choose_removals(rows, picture, pairs, groups, overrides, params)
+    stays = np.zeros(len(rows), bool)
+    more = True
+    # What goes makes room among the nearest neighbours of what stays, so those are looked at again:
+    # `split` searches what stays alone, and must find nothing that is not tied here.
+    while more:
+        sides = {side: first[search.pairs[side]] for side in ("left", "right")}
+        pairs = drop_pairs_told_apart(search.pairs.assign(**sides), rows["image_id"], overrides)
+        ties = clusters.all_ties(rows, picture, pairs)
+        groups = clusters.connect(len(rows), ties)
+        gone = choose_removals(rows, picture, pairs, groups, overrides, params)
+        stays[:] = False
+        stays[np.delete(picture, gone["at"].to_numpy(np.int64))] = True
+        more = search.look_again(stays[first])
     rows = rows.assign(group_id=rows["image_id"].groupby(groups).transform("min").str[:16])
     kept = rows.drop(index=gone["at"]).reset_index(drop=True)
     removed = pd.concat([useless, policy.removed_table(rows, gone)], ignore_index=True)
@@ -87,17 +104,6 @@ def decide(scan: pd.DataFrame, overrides: Overrides, params: Params) -> Decision
         clusters.duplicates_table(rows, picture, pairs, params.remove_similarity),
         clusters.clusters_table(rows, ties, rows["group_id"], gone["at"].to_numpy()),
     )
-
-
-def verified_pairs(
-    rows: pd.DataFrame, picture: clusters.Positions, overrides: Overrides, params: Params
-) -> pd.DataFrame:
-    """Return the duplicates among different bytes, as positions of the first row of each."""
-    first = np.flatnonzero(picture == np.arange(len(rows)))
-    level = min(params.remove_similarity, params.group_similarity)
-    pairs = find_duplicates(rows.iloc[first].reset_index(drop=True), params.hash_radius, level)
-    sides = {side: first[pairs[side].to_numpy(np.int64)] for side in ("left", "right")}
-    return drop_pairs_told_apart(pairs.assign(**sides), rows["image_id"], overrides)
 
 
 def choose_removals(
@@ -131,12 +137,12 @@ def main() -> None:
             "clean.group_similarity must be at most clean.remove_similarity "
             f"({params.remove_similarity}), got {params.group_similarity}"
         )
-    scan = read_table(Path("data/scan.parquet"), SCAN)
+    scan, thumbnails = read_scan()
     truth = read_table(Path("data/raw_truth.csv"), RAW_TRUTH)
     overrides = read_overrides()
     for sentence in idle_overrides(scan, overrides):
         print(f"clean: overrides.csv: {sentence}")
-    kept, removed, duplicates, tied = decide(scan, overrides, params)
+    kept, removed, duplicates, tied = decide(scan, thumbnails, overrides, params)
     require_every_class(scan, kept, removed)
     write_table(Path("data/clean.parquet"), kept, CLEAN)
     write_table(Path("data/removed.csv"), removed, REMOVED)

@@ -1,6 +1,6 @@
 """Divides the images into train, val and test, by class and never through a group; proves it.
 
-Reads:  data/clean.parquet, overrides.csv
+Reads:  data/clean.parquet, data/scan.parquet (thumbnails), overrides.csv
 Writes: data/split.parquet, metrics/split.json, metrics/plots/split.csv
 """
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from stages.lib.duplicates import find_duplicates
+from stages.lib import clusters
+from stages.lib.duplicates import DuplicateSearch, Search
 from stages.lib.errors import InputError, run_stage
 from stages.lib.hashing import fingerprint
 from stages.lib.metrics import write_metrics, write_plot
@@ -22,6 +23,7 @@ from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.seeds import derive_seed
 from stages.lib.table import CLEAN, SPLIT, SPLITS, read_table, write_table
+from stages.lib.thumbnails import Thumbnails, read_scan
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -34,6 +36,7 @@ class Params:
     val: Share
     test: Share
     leak_radius: Annotated[int, Field(ge=0, le=16)]
+    leak_neighbours: Annotated[int, Field(ge=0, le=20)]
     leak_similarity: Annotated[float, Field(gt=0, le=1)]
 
 
@@ -130,19 +133,27 @@ def _require_every_class(
             )
 
 
-def find_leaks(rows: pd.DataFrame, overrides: Overrides, params: Params) -> pd.DataFrame:
+def find_leaks(
+    rows: pd.DataFrame, thumbnails: Thumbnails, overrides: Overrides, params: Params
+) -> pd.DataFrame:
     """Return the pairs of images on two sides of the split that show the same.
 
-    The columns are left, right (uris) and similarity. The search is made anew in the pixels, so it
-    does not rest on the groups that it is to check.
+    rows: with a column thumbnail, the row of `thumbnails`. The columns are left, right (uris) and
+    similarity. The search is made anew in the pixels, mirrored ones included, so it does not
+    rest on the groups that it is to check.
     """
     rows = rows.reset_index(drop=True)
-    pairs = find_duplicates(rows, params.leak_radius, params.leak_similarity)
+    picture = clusters.first_of_equal_bytes(rows["image_id"])
+    first = np.flatnonzero(picture == np.arange(len(rows)))
+    how = Search(params.leak_radius, params.leak_neighbours, False, params.leak_similarity)
+    found = DuplicateSearch(rows.iloc[first], thumbnails, how).pairs
+    found = found.assign(left=first[found["left"]], right=first[found["right"]])
+    pairs = clusters.all_ties(rows, picture, found)
     pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
     side, uri, group = (rows[name].to_numpy() for name in ("split", "uri", "group_id"))
     left, right = pairs["left"].to_numpy(np.int64), pairs["right"].to_numpy(np.int64)
     found = pd.DataFrame(
-        {"left": uri[left], "right": uri[right], "similarity": pairs["similarity"].to_numpy()}
+        {"left": uri[left], "right": uri[right], "similarity": pairs["similarity"].clip(upper=1).to_numpy()}
     )[side[left] != side[right]]
     sides = pd.DataFrame({"group": group, "side": side, "uri": uri}).drop_duplicates(
         ["group", "side"]
@@ -159,8 +170,8 @@ def refuse_leaks(leaks: pd.DataFrame) -> None:
         raise InputError(
             f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, "
             f"first {worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
-            "set clean.hash_radius and clean.group_similarity at least as strict as "
-            "split.leak_radius and split.leak_similarity, or declare the pair not_duplicate in "
+            "set clean.hash_radius, clean.neighbours and clean.group_similarity at least as "
+            "strict as split.leak_radius, leak_neighbours and leak_similarity, or declare the pair not_duplicate in "
             "overrides.csv"
         )
 
@@ -175,7 +186,9 @@ def main() -> None:
         )
     rows = read_table(Path("data/clean.parquet"), CLEAN)
     rows = rows.assign(split=assign_splits(rows, params))
-    leaks = find_leaks(rows, read_overrides(), params)
+    scan, thumbnails = read_scan()
+    pictures = rows.merge(scan[["uri", "thumbnail"]], on="uri", validate="one_to_one")
+    leaks = find_leaks(pictures, thumbnails, read_overrides(), params)
     refuse_leaks(leaks)
     write_table(Path("data/split.parquet"), rows, SPLIT)
     sizes = {name: int((rows["split"] == name).sum()) for name in SPLITS}

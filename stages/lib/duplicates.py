@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import dctn
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from stages.lib.hamming import Hashes, hamming_join
 from stages.lib.hashing import is_flat
@@ -19,17 +17,17 @@ from stages.lib.progress import track
 from stages.lib.registration import (
     COARSE_SIMILARITY,
     MIRRORED,
-    Thumbnails,
     band_passed,
     coarse_similarity,
     registered_similarity,
 )
+from stages.lib.thumbnails import Thumbnails
 
 Positions = NDArray[np.int64]
 Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is turned
 
 PAIR_COLUMNS = ("left", "right", "similarity", "mirrored", "rotation", "distance")
-ROWS_AT_A_TIME = 100_000  # for steps whose intermediate arrays are larger than their result
+PART = 50_000  # pictures described at a time: the intermediate arrays are larger than the result
 COARSE_CHUNK, FINE_CHUNK = 8192, 256
 
 
@@ -49,52 +47,64 @@ class Search:
 
 
 class DuplicateSearch:
-    """Verified pairs of duplicates among rows, also after some of them are gone.
+    """Verified pairs of duplicates among pictures of distinct bytes, also after some are gone.
 
-    rows: columns image_id, phash, phash_mirrored. thumbnails: (rows, THUMBNAIL_BYTES) uint8.
-    Whatever the order of the rows, the same pairs are found.
+    rows: columns image_id (each once), phash, phash_mirrored, and thumbnail, the row of the array
+    `thumbnails`, (any, THUMBNAIL_BYTES) uint8. `pairs` has the columns PAIR_COLUMNS; left < right
+    are positions in `rows`. The order of the rows has no say.
     """
 
     def __init__(self, rows: pd.DataFrame, thumbnails: Thumbnails, search: Search) -> None:
         self.search = search
-        self.image_ids = rows["image_id"].reset_index(drop=True)
-        # Equal bytes need no proof: one of each is compared with the others, and stands for all. In
-        # the order of their ids, so that ties fall the same way whatever the order of the rows.
-        order = np.argsort(self.image_ids.to_numpy(), kind="stable")
-        first = ~self.image_ids.iloc[order].duplicated().to_numpy()
-        self.single: Positions = order[first].astype(np.int64)
-        self.thumbnails: Thumbnails = np.ascontiguousarray(thumbnails[self.single])
+        # In the order of the ids, so that ties fall the same way whatever the order of the rows.
+        self.position = np.argsort(rows["image_id"].to_numpy(), kind="stable").astype(np.int64)
+        self.thumbnails = thumbnails
+        self.at = rows["thumbnail"].to_numpy(np.int64)[self.position]
         self.hashes = {
-            turn: rows[column].to_numpy(np.uint64)[self.single]
+            turn: rows[column].to_numpy(np.uint64)[self.position]
             for turn, column in ((0, "phash"), (MIRRORED, "phash_mirrored"))
         }
-        self.bands = band_passed(self.thumbnails)
-        self.descriptors = np.concatenate(
-            [descriptors(part) for part in _parts(self.thumbnails)] or [np.empty((0, 1))]
-        )
-        self.turns = range(8) if search.rotations else (0, MIRRORED)
+        self.bands = band_passed(thumbnails)
+        parts = [descriptors(thumbnails[part]) for part in self._parts()]
+        self.descriptors = np.concatenate(parts or [np.empty((0, 1), np.float32)])
+        self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
         self.nearest: dict[int, Positions] = {}
         self.verified = _no_pairs()
         self._compare(self._by_hash())
+        self.look_again(np.ones(len(rows), bool))
 
-    def pairs(self, present: NDArray[np.bool_] | None = None) -> pd.DataFrame:
-        """Return all pairs found so far, after looking for more among the rows still present.
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """All pairs found so far."""
+        one = self.position[self.verified["left"]]
+        other = self.position[self.verified["right"]]
+        found = self.verified.assign(left=np.minimum(one, other), right=np.maximum(one, other))
+        # Turning the right one like the left is turning the left one back like the right.
+        swapped = (one > other) & ~found["mirrored"]
+        found["rotation"] = found["rotation"].where(~swapped, -found["rotation"] % 360)
+        return found.sort_values(["left", "right"], ignore_index=True)
 
-        Columns PAIR_COLUMNS; left < right are positions in `rows`, equal bytes included. A picture
-        whose neighbours have gone is given its next ones, so that what stays is searched as if the
-        others had never been.
+    def look_again(self, present: NDArray[np.bool_]) -> bool:
+        """Search among the rows that are still present; tell whether that found new pairs.
+
+        A picture whose neighbours have gone is given its next ones, so that what stays has been
+        searched as if the others had never been.
         """
-        left = np.ones(len(self.image_ids), bool) if present is None else present
-        here = self.image_ids.iloc[self.single].isin(self.image_ids[left]).to_numpy()
+        before = len(self.verified)
+        here = present[self.position]
         for turn in self.turns:
             self._compare(self._by_neighbours(turn, here))
-        return _with_copies(self.verified, self.single, self.image_ids)
+        return len(self.verified) > before
+
+    def _parts(self) -> list[Positions]:
+        """Return the rows of the thumbnails in parts: what is computed from them is larger."""
+        return [self.at[at : at + PART] for at in range(0, len(self.at), PART)]
 
     def _by_hash(self) -> Proposals:
         """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
         radius = self.search.hash_radius
         if self.search.rotations:
-            hashes = _hashes_of_thumbnails(self.thumbnails, self.turns)
+            hashes = self._hashes_of_thumbnails()
         else:
             hashes = self.hashes
         straight = hashes[0]
@@ -129,7 +139,7 @@ class DuplicateSearch:
         proposed = proposed[np.lexsort((proposed[:, 0], proposed[:, 2], proposed[:, 1]))]
         likely = _in_threads(
             lambda part: part[
-                coarse_similarity(self.bands, part[:, 0], part[:, 1], part[:, 2])
+                coarse_similarity(self.bands, self.at[part[:, 0]], self.at[part[:, 1]], part[:, 2])
                 >= COARSE_SIMILARITY
             ],
             [proposed[at : at + COARSE_CHUNK] for at in range(0, len(proposed), COARSE_CHUNK)],
@@ -138,7 +148,7 @@ class DuplicateSearch:
         close = np.concatenate(likely) if likely else proposed
         values = _in_threads(
             lambda part: registered_similarity(
-                self.thumbnails, self.bands, part[:, 0], part[:, 1], part[:, 2]
+                self.thumbnails, self.bands, self.at[part[:, 0]], self.at[part[:, 1]], part[:, 2]
             ),
             [close[at : at + FINE_CHUNK] for at in range(0, len(close), FINE_CHUNK)],
             "compare pixels",
@@ -158,27 +168,31 @@ class DuplicateSearch:
         pairs = pairs[pairs["similarity"] >= self.search.similarity]
         self.verified = _best_of_each(pd.concat([self.verified, pairs]))
 
+    def _hashes_of_thumbnails(self) -> dict[int, Hashes]:
+        """Return perceptual hashes of the thumbnails' luma, turned in each way.
+
+        The definition of imagehash.phash: the low 8 × 8 cosine coefficients against their median.
+        Turning a picture swaps and negates coefficients, so it need not be decoded again.
+        """
+        parts = [_low_spectrum(self.thumbnails[part]) for part in self._parts()]
+        low = np.concatenate(parts or [np.empty((0, 8, 8), np.float32)])
+        odd = np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
+        found = {}
+        for turn in self.turns:
+            spectrum = low * odd if turn >= MIRRORED else low
+            for _ in range(turn % 4):  # a quarter turn transposes, then flips top and bottom
+                spectrum = spectrum.transpose(0, 2, 1) * odd[:, None]
+            flat = spectrum.reshape(len(spectrum), 64)
+            bits = flat > np.median(flat, axis=1, keepdims=True)
+            found[turn] = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+        return found
+
     def _distances(self, left: Positions, right: Positions, turn: Positions) -> NDArray[np.int64]:
         """Return in how many bits the hashes differ, that of the right one mirrored where it is."""
         other = np.where(
             turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right]
         )
         return np.bitwise_count(self.hashes[0][left] ^ other).astype(np.int64)
-
-
-def find_duplicates(rows: pd.DataFrame, thumbnails: Thumbnails, search: Search) -> pd.DataFrame:
-    """Return the verified pairs among all rows, see `DuplicateSearch`."""
-    return DuplicateSearch(rows, thumbnails, search).pairs()
-
-
-def connected_groups(
-    count: int, left: NDArray[np.int64], right: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Return for each of `count` rows the number of the group that the given edges tie it to."""
-    ones = np.ones(len(left), np.int8)
-    graph = coo_array((ones, (left, right)), shape=(count, count))
-    groups: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return groups
 
 
 def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
@@ -201,35 +215,6 @@ def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
     return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
 
 
-def _hashes_of_thumbnails(thumbnails: Thumbnails, turns: range) -> dict[int, Hashes]:
-    """Return perceptual hashes of the thumbnails' luma, turned in each way.
-
-    The definition of imagehash.phash: the sign of the low 8 × 8 cosine coefficients against their
-    median. Turning a picture swaps and negates coefficients, so it is decoded only once.
-    """
-    low = np.concatenate(
-        [
-            dctn(
-                part[:, : THUMBNAIL_SIDE**2].reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-                .astype(np.float32),
-                axes=(1, 2),
-            )[:, :8, :8]
-            for part in _parts(thumbnails)
-        ]
-        or [np.empty((0, 8, 8), np.float32)]
-    )  # fmt: skip
-    odd = np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
-    found = {}
-    for turn in turns:
-        spectrum = low * odd if turn >= MIRRORED else low
-        for _ in range(turn % 4):  # a quarter turn transposes, then flips top and bottom
-            spectrum = spectrum.transpose(0, 2, 1) * odd[:, None]
-        flat = spectrum.reshape(len(spectrum), 64)
-        bits = flat > np.median(flat, axis=1, keepdims=True)
-        found[turn] = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
-    return found
-
-
 def _best_of_each(pairs: pd.DataFrame) -> pd.DataFrame:
     order = ["left", "right", "similarity", "mirrored", "rotation"]
     pairs = pairs.sort_values(order, ascending=[True, True, False, True, True], kind="stable")
@@ -243,36 +228,10 @@ def _no_pairs() -> pd.DataFrame:
     )
 
 
-def _with_copies(pairs: pd.DataFrame, single: Positions, image_ids: pd.Series) -> pd.DataFrame:
-    """Return the pairs by position in all rows: each copy tied to the first row of its bytes.
-
-    A copy is tied to the one that stands for it, not to all others, so a thousand copies are a
-    thousand pairs and not half a million.
-    """
-    first = pd.Series(np.arange(len(image_ids))).groupby(image_ids.to_numpy()).transform("min")
-    first = first.to_numpy(np.int64)
-    copies = np.flatnonzero(first != np.arange(len(first)))
-    equal = pd.DataFrame(
-        {
-            "left": first[copies],
-            "right": copies,
-            "similarity": 1.0,
-            "mirrored": False,
-            "rotation": 0,
-            "distance": 0,
-        }
-    ).astype(_no_pairs().dtypes.to_dict())
-    one, other = first[single[pairs["left"]]], first[single[pairs["right"]]]
-    found = pairs.assign(left=np.minimum(one, other), right=np.maximum(one, other))
-    # Turning the right one like the left is turning the left one back like the right.
-    swapped = (one > other) & ~found["mirrored"]
-    found["rotation"] = found["rotation"].where(~swapped, -found["rotation"] % 360)
-    together = pd.concat([equal, found], ignore_index=True)
-    return together.sort_values(["left", "right"]).reset_index(drop=True)[list(PAIR_COLUMNS)]
-
-
-def _parts(rows: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [rows[at : at + ROWS_AT_A_TIME] for at in range(0, len(rows), ROWS_AT_A_TIME)]
+def _low_spectrum(thumbnails: Thumbnails) -> NDArray[np.float32]:
+    luma = thumbnails[:, : THUMBNAIL_SIDE**2].reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    low: NDArray[np.float32] = dctn(luma.astype(np.float32), axes=(1, 2))[:, :8, :8]
+    return low
 
 
 def _in_threads(function, parts, description):  # type: ignore[no-untyped-def]

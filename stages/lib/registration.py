@@ -12,8 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stages.lib.images import CHROMA_SIDE, THUMBNAIL_SIDE
+from stages.lib.thumbnails import Thumbnails
 
-Thumbnails = NDArray[np.uint8]  # (images, THUMBNAIL_BYTES)
 Positions = NDArray[np.int64]
 Turns = NDArray[np.int64]
 Similarities = NDArray[np.float32]
@@ -40,6 +40,9 @@ LOW_SHARE = 0.1
 BAND_DEVIATION = 2.5  # of the band-pass that finds the place
 FLAT_DETAIL = 1.5  # deviation of the detail, of 255, below which it is noise: matches nothing
 GREY_CHROMA = 2.0  # deviation of the chroma below which a picture has no colour to compare
+# Colour counts as its contrast does, but at most half as much as detail: saturated pictures of two
+# things would else correlate by their colour alone.
+LARGEST_COLOUR_SHARE = 0.5
 LEAST_OVERLAP = 0.5
 LARGEST_STRETCH = 1.6  # of one axis against the other
 
@@ -556,10 +559,14 @@ def _registered(  # type: ignore[no-untyped-def]
         none = np.float32(0)
         blues = _moments(blue[0], moved[1], inside, none, blue[0], moved[1])
         reds = _moments(red[0], moved[2], inside, none, red[0], moved[2])
-        colour = min(blues[1] + reds[1], blues[2] + reds[2])
-        if colour > GREY_CHROMA**2 * overlap:
-            product += blues[0] + reds[0]
-            one += blues[1] + reds[1]
-            other += blues[2] + reds[2]
-        out[k] = product / math.sqrt(one * other)
+        luma_weight = math.sqrt(one * other)
+        first, second = blues[1] + reds[1], blues[2] + reds[2]
+        if min(first, second) > GREY_CHROMA**2 * overlap:
+            colour_weight = math.sqrt(first * second)
+            weight = min(colour_weight, LARGEST_COLOUR_SHARE * luma_weight)
+            out[k] = (product + weight * (blues[0] + reds[0]) / colour_weight) / (
+                luma_weight + weight
+            )
+        else:
+            out[k] = product / luma_weight
     return out

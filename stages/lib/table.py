@@ -127,6 +127,7 @@ DUPLICATES = Table(
         "right_id": TEXT,
         "similarity": pa.float32(),
         "mirrored": pa.bool_(),
+        "rotation": pa.int64(),
         "distance": pa.int64(),
         "level": TEXT,
     },

@@ -67,7 +67,8 @@ def decide(
 ) -> Decision:
     """Return what stays, what goes and why, and what resembles what.
 
-    scan: its column thumbnail is the row of `thumbnails`, see `read_scan`. Every row of the scan is kept or removed, once. The order of the rows has no say.
+    scan: its column thumbnail is the row of `thumbnails`, see `read_scan`. Every row of the scan is
+    kept or removed, once. The order of the rows has no say.
     """
     rows = relabel(scan, overrides).sort_values("uri", ignore_index=True)
     measured = quality.measure_quality(rows)

@@ -31,7 +31,7 @@ def pictures(image_ids: str, **columns: list[Any]) -> pd.DataFrame:
 def verified(*pairs: tuple[int, int, float]) -> pd.DataFrame:
     frame = pd.DataFrame(pairs, columns=["left", "right", "similarity"])
     types = {"left": "int64", "right": "int64", "similarity": "float64"}
-    return frame.astype(types).assign(distance=4, mirrored=False)
+    return frame.astype(types).assign(distance=4, mirrored=False, rotation=90)
 
 
 def tabled(
@@ -137,10 +137,10 @@ def test_duplicates_list_every_pair_and_each_copy_once() -> None:
 
     assert list(table.columns) == list(DUPLICATES.columns)
     assert table.sort_values(["left_uri", "right_uri"]).to_numpy().tolist() == [
-        ["cat/0", "cat/1", "A", "A", 1.0, False, 0, "remove"],
-        ["cat/0", "cat/2", "A", "B", 0.96, True, 4, "remove"],
-        ["cat/0", "cat/4", "A", "A", 1.0, False, 0, "remove"],
-        ["cat/2", "cat/3", "B", "C", 0.92, False, 4, "group"],
+        ["cat/0", "cat/1", "A", "A", 1.0, False, 0, 0, "remove"],
+        ["cat/0", "cat/2", "A", "B", 0.96, True, 90, 4, "remove"],
+        ["cat/0", "cat/4", "A", "A", 1.0, False, 0, 0, "remove"],
+        ["cat/2", "cat/3", "B", "C", 0.92, False, 90, 4, "group"],
     ]
 
 

@@ -40,7 +40,7 @@ def picture_row(uri: str, image_id: str, label: str = "cat") -> dict[str, Any]:
 def pair(left: str, right: str, similarity: float, level: str = "remove") -> dict[str, Any]:
     ids = {"left_id": left[-1] * 64, "right_id": right[-1] * 64}
     found = {"left_uri": left, "right_uri": right, "similarity": similarity, "level": level}
-    return {**found, **ids, "mirrored": False, "distance": 4}
+    return {**found, **ids, "mirrored": False, "rotation": 0, "distance": 4}
 
 
 @pytest.fixture

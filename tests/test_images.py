@@ -11,11 +11,8 @@ from PIL import Image
 from stages.lib.images import (
     THUMBNAIL_SIDE,
     Preprocessing,
-    brightness,
-    brightness_quantile,
     correlation,
-    entropy,
-    histogram,
+    measure_levels,
     prepare_picture,
     read_picture,
     resize_picture,
@@ -272,11 +269,12 @@ def test_measures_of_pictures_with_known_values() -> None:
     halves = np.concatenate([black, white])
     every_value = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
-    counts = [histogram(grey) for grey in (black, white, halves, every_value)]
-    assert [brightness(count) for count in counts] == [0.0, 1.0, 0.5, 0.5]
-    assert [brightness_quantile(count, 0.05) for count in counts] == [0.0, 1.0, 0.0, 12 / 255]
-    assert [brightness_quantile(count, 0.99) for count in counts] == [0.0, 1.0, 1.0, 253 / 255]
-    assert [entropy(count) for count in counts] == [0, 0, 1, 8]
+    levels = [measure_levels(grey) for grey in (black, white, halves, every_value)]
+
+    assert [level.brightness for level in levels] == [0.0, 1.0, 0.5, 0.5]
+    assert [level.low for level in levels] == [0.0, 1.0, 0.0, 12 / 255]
+    assert [level.high for level in levels] == [0.0, 1.0, 1.0, 253 / 255]
+    assert [level.entropy for level in levels] == [0, 0, 1, 8]
     assert sharpness(black) == sharpness(white) == 0.0
     assert sharpness(halves) > 0
 

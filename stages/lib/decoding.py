@@ -10,7 +10,7 @@ from PIL import Image
 
 from stages.lib import images
 from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
-from stages.lib.images import END_OF_IMAGE, WORK_SIDE, Picture
+from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture
 
 MANY_FRAMES = ("gif", "webp", "png", "avif")  # TIFF and HEIF hold pages: the first one counts
 OUT_OF_MEMORY = ("out of memory", "insufficient memory")
@@ -47,7 +47,8 @@ class Inspection:
     verdict: ok | suspect (readable, but not without damage) | corrupt | unsupported; reason: one of
     REASONS or "". width, height: pixels after the EXIF turn, 0 where the header cannot be read.
     mode: as Pillow names it. colour: one of COLOURS. orientation: EXIF's, 1 to 8. picture: upright
-    RGB with its shorter side at most WORK_SIDE; None where there is no picture.
+    RGB with its shorter side at most WORK_SIDE, thumbnail: see `images.thumbnail`; None where there
+    is no picture.
     """
 
     verdict: str
@@ -59,6 +60,7 @@ class Inspection:
     colour: str = ""
     orientation: int = 1
     picture: Picture | None = None
+    thumbnail: Picture | None = None
 
 
 def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
@@ -120,8 +122,9 @@ def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
     if pixels is None:
         return found(verdict, reason)
     picture = images.shrink(pixels)
-    colour = colour_class(mode, transparent=False, deep=False, picture=picture)
-    return found(verdict, reason, colour=colour, picture=picture)
+    thumbnail = images.thumbnail(picture)
+    colour = colour_class(mode, False, False, thumbnail)
+    return found(verdict, reason, colour=colour, picture=picture, thumbnail=thumbnail)
 
 
 def _decode_jpeg(data: bytes) -> tuple[str, str, Picture | None]:
@@ -133,7 +136,7 @@ def _decode_jpeg(data: bytes) -> tuple[str, str, Picture | None]:
     """
     verdict, reason, pixels = "ok", "", None
     try:
-        pixels = images.read_picture(data, WORK_SIDE, strict=True)
+        pixels = images.read_picture(data, LEAST_WORK_SIDE, strict=True)
     except (ValueError, OSError) as error:
         _raise_if_out_of_memory(error)
         verdict, reason = _judge_rejected_jpeg(data, error)
@@ -148,7 +151,7 @@ def _judge_rejected_jpeg(data: bytes, strict_error: Exception) -> tuple[str, str
     """Return verdict and reason of a JPEG that the strict decoder does not take."""
     if not data.rstrip(b"\x00\n").endswith(END_OF_IMAGE):
         with contextlib.suppress(ValueError, OSError):
-            images.read_picture(data + END_OF_IMAGE, WORK_SIDE, strict=True)
+            images.read_picture(data + END_OF_IMAGE, LEAST_WORK_SIDE, strict=True)
             return "suspect", "missing_eoi"
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
@@ -161,7 +164,7 @@ def _judge_rejected_jpeg(data: bytes, strict_error: Exception) -> tuple[str, str
 
 def _read_for_training(data: bytes) -> Picture | None:
     try:
-        return images.read_picture(data, WORK_SIDE)
+        return images.read_picture(data, LEAST_WORK_SIDE)
     except (ValueError, OSError) as error:
         _raise_if_out_of_memory(error)
         return None
@@ -183,11 +186,12 @@ def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
         pixels = images.picture_of(image)  # what training reads, by the same calls
     height, width = pixels.shape[:2]
     picture = images.shrink(pixels)
-    colour = colour_class(mode, transparent, deep, picture)
-    return Inspection("ok", "", kind, width, height, mode, colour, turn, picture)
+    thumbnail = images.thumbnail(picture)
+    colour = colour_class(mode, transparent, deep, thumbnail)
+    return Inspection("ok", "", kind, width, height, mode, colour, turn, picture, thumbnail)
 
 
-def colour_class(mode: str, transparent: bool, deep: bool, picture: Picture) -> str:
+def colour_class(mode: str, transparent: bool, deep: bool, thumbnail: Picture) -> str:
     """Return how a picture is stored: one of COLOURS, the first that holds in this order.
 
     cmyk, alpha (any transparency, in a palette or in grey as well), 16bit (more than 8 bits a
@@ -200,7 +204,7 @@ def colour_class(mode: str, transparent: bool, deep: bool, picture: Picture) -> 
     if deep:
         return "16bit"
     stored = {"P": "palette", "L": "grey", "1": "grey"}.get(mode, "")
-    return stored or ("colour" if images.shows_colour(picture) else "pseudo_grey")
+    return stored or ("colour" if images.shows_colour(thumbnail) else "pseudo_grey")
 
 
 def _is_transparent(image: Image.Image) -> bool:

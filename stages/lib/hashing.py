@@ -41,8 +41,12 @@ def perceptual_hashes(grey: NDArray[np.uint8]) -> tuple[int, int]:
     (flat or symmetric pictures), the library itself is asked.
     """
     size = (HASHED_SIDE, HASHED_SIDE)
-    small = Image.fromarray(grey).resize(size, Image.Resampling.LANCZOS)
-    waves = COSINES @ np.asarray(small, np.float64) @ COSINES.T
+    # The quick ways from array to image and back; fromarray and asarray take as long as the rest.
+    grey = np.ascontiguousarray(grey)
+    image = Image.frombuffer("L", grey.shape[::-1], grey, "raw", "L", 0, 1)
+    small = image.resize(size, Image.Resampling.LANCZOS)
+    values = np.frombuffer(small.tobytes(), np.uint8).reshape(size).astype(np.float64)
+    waves = COSINES @ values @ COSINES.T
     straight = _above_median(waves)
     mirrored = _above_median(waves * MIRROR_SIGNS)
     if straight is None:

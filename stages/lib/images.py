@@ -25,13 +25,16 @@ cv2.setNumThreads(1)
 Picture = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
 
-WORK_SIDE = (
-    128  # measures and hashes are taken on a picture whose shorter side is at most this long
-)
+# Measures and hashes are taken on a picture whose shorter side is at most this long ...
+WORK_SIDE = 128
+# ... and which a JPEG decoder may scale down to no less than this; it can do so in eighths.
+LEAST_WORK_SIDE = 96
 THUMBNAIL_SIDE = 32
 CHROMA_SIDE = 16
 THUMBNAIL_BYTES = THUMBNAIL_SIDE**2 + 2 * CHROMA_SIDE**2
-COLOUR_TOLERANCE = 8  # of 255, from neutral; chroma further off is visible
+COLOUR_TOLERANCE = 5  # of 255: chroma further off from neutral can be seen
+VALUES = np.arange(256)
+QUANTILES = np.array([0.05, 0.99])
 SHIFT = 3  # thumbnails are compared over shifts of up to this many pixels each way
 FLAT_DEVIATION = 2.0  # a thumbnail with less contrast than this (of 255) shows nothing to compare
 
@@ -181,39 +184,45 @@ def thumbnail(pixels: Picture) -> Picture:
     They are luma (ITU-R BT.601) of THUMBNAIL_SIDE x THUMBNAIL_SIDE, row by row, then Cb and Cr of
     CHROMA_SIDE x CHROMA_SIDE each, where 128 is neutral.
     """
-    luma_and_chroma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb), np.uint8)
-    luma = _resize(luma_and_chroma, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    chroma = _resize(luma, CHROMA_SIDE, CHROMA_SIDE)
-    planes = (luma[:, :, 0], chroma[:, :, 2], chroma[:, :, 1])
+    small = _resize(pixels, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    luma_and_chroma = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb), np.uint8)
+    tiny = _resize(luma_and_chroma, CHROMA_SIDE, CHROMA_SIDE)
+    planes = (luma_and_chroma[:, :, 0], tiny[:, :, 2], tiny[:, :, 1])
     return np.concatenate([plane.ravel() for plane in planes])
 
 
-def shows_colour(pixels: Picture) -> bool:
-    """Tell whether RGB pixels show a colour that an eye could see.
+def shows_colour(thumbnail: Picture) -> bool:
+    """Tell whether a thumbnail shows a colour that an eye could see.
 
-    A grey picture stays grey through a lossy encoder, whose noise moves the chroma of its pixels by
-    a few steps of 255: at most one in 1,000 may be off by more than COLOUR_TOLERANCE.
+    A grey picture stays grey through a lossy encoder: its noise moves the chroma of pixels by a few
+    steps of 255 and averages out over the many pixels of each value of a thumbnail. A small
+    coloured thing, as a date, does not.
     """
-    low, high = 128 - COLOUR_TOLERANCE, 128 + COLOUR_TOLERANCE
-    luma_and_chroma = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
-    neutral = cv2.inRange(luma_and_chroma, (0, low, low), (255, high, high))
-    return bool(neutral.size - cv2.countNonZero(neutral) > neutral.size / 1000)
+    chroma = thumbnail[THUMBNAIL_SIDE**2 :]
+    return bool(chroma.max() > 128 + COLOUR_TOLERANCE or int(chroma.min()) < 128 - COLOUR_TOLERANCE)
 
 
-def histogram(grey: Picture) -> NDArray[np.int64]:
-    """Return how many pixels of a grey picture have each of the 256 values."""
-    return np.bincount(grey.ravel(), minlength=256)
+@dataclass(frozen=True)
+class Levels:
+    """How the values of a grey picture are spread.
+
+    brightness: their mean; low, high: the values that 5 % and 99 % of the pixels do not exceed; all
+    from 0 (black) to 1 (white). entropy: Shannon's, in bits, 0 (one value) to 8.
+    """
+
+    brightness: float
+    low: float
+    high: float
+    entropy: float
 
 
-def brightness(counts: NDArray[np.int64]) -> float:
-    """Return the mean of a picture with this histogram, 0 (black) to 1 (white)."""
-    return float(counts @ np.arange(256) / counts.sum()) / 255
-
-
-def brightness_quantile(counts: NDArray[np.int64], share: float) -> float:
-    """Return the lowest brightness, 0 to 1, that this share of the pixels or more do not exceed."""
-    running = np.cumsum(counts)
-    return float(np.searchsorted(running, share * running[-1])) / 255
+def measure_levels(grey: Picture) -> Levels:
+    """Return how the values of a grey picture are spread."""
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    low, high = np.searchsorted(counts.cumsum(), QUANTILES * grey.size)
+    shares = counts[counts > 0] / grey.size
+    entropy = max(-float(shares @ np.log2(shares)), 0.0)
+    return Levels(float(counts @ VALUES) / grey.size / 255, low / 255, high / 255, entropy)
 
 
 def sharpness(grey: Picture) -> float:
@@ -222,12 +231,6 @@ def sharpness(grey: Picture) -> float:
     """
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
-
-
-def entropy(counts: NDArray[np.int64]) -> float:
-    """Return Shannon's entropy of a picture with this histogram in bits: 0 (one value) to 8."""
-    shares = counts[counts > 0] / counts.sum()
-    return float(-(shares * np.log2(shares)).sum())
 
 
 def correlation(left: Picture, right: Picture) -> float:

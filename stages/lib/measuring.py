@@ -1,6 +1,8 @@
 """The measures of one file, as a record of fixed size: what scan notes and its cache remembers."""
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -51,10 +53,17 @@ def read_bytes(uri: str) -> bytes:
     """Return a file's bytes. Raises OSError where it cannot be read or is no regular file: from a
     pipe, reading would never end.
     """
-    path = Path(uri)
-    if not path.is_file():
-        raise OSError(f"{uri} is no file")
-    return path.read_bytes()
+    descriptor = os.open(uri, os.O_RDONLY | os.O_NONBLOCK)  # to open a pipe would wait as well
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(f"{uri} is no file")
+        data = os.read(descriptor, about.st_size)
+        while block := os.read(descriptor, BLOCK):  # at most 2 GB come at once
+            data += block
+        return data
+    finally:
+        os.close(descriptor)
 
 
 def measure_file(uri: str, max_pixels: int, folder: str = "", recipe: str = "") -> bytes:
@@ -141,20 +150,18 @@ def _record(image_id: bytes, size: int, found: Inspection) -> bytes:
 
 
 def _measures(found: Inspection) -> tuple[Any, ...]:
-    if found.picture is None:
+    if found.picture is None or found.thumbnail is None:
         return NO_MEASURES
     grey = images.to_grey(found.picture)
-    counts = images.histogram(grey)
+    levels = images.measure_levels(grey)
     return (
-        images.brightness(counts),
-        images.brightness_quantile(counts, 0.05),
-        images.brightness_quantile(counts, 0.99),
+        *(levels.brightness, levels.low, levels.high),
         images.sharpness(grey),
-        images.entropy(counts),
+        levels.entropy,
         *perceptual_hashes(grey),
         True,
         False,
-        images.thumbnail(found.picture).tobytes(),
+        found.thumbnail.tobytes(),
     )
 
 

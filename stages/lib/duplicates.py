@@ -65,8 +65,9 @@ class DuplicateSearch:
             for turn, column in ((0, "phash"), (MIRRORED, "phash_mirrored"))
         }
         self.bands = band_passed(thumbnails)
-        parts = [descriptors(thumbnails[part]) for part in self._parts()]
-        self.descriptors = np.concatenate(parts or [np.empty((0, 1), np.float32)])
+        self.descriptors = np.concatenate(
+            [descriptors(thumbnails[part]) for part in self._parts()]
+        )
         self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
         self.nearest: dict[int, Positions] = {}
         self.verified = _no_pairs()
@@ -98,7 +99,7 @@ class DuplicateSearch:
 
     def _parts(self) -> list[Positions]:
         """Return the rows of the thumbnails in parts: what is computed from them is larger."""
-        return [self.at[at : at + PART] for at in range(0, len(self.at), PART)]
+        return [self.at[at : at + PART] for at in range(0, max(len(self.at), 1), PART)]
 
     def _by_hash(self) -> Proposals:
         """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
@@ -174,8 +175,7 @@ class DuplicateSearch:
         The definition of imagehash.phash: the low 8 × 8 cosine coefficients against their median.
         Turning a picture swaps and negates coefficients, so it need not be decoded again.
         """
-        parts = [_low_spectrum(self.thumbnails[part]) for part in self._parts()]
-        low = np.concatenate(parts or [np.empty((0, 8, 8), np.float32)])
+        low = np.concatenate([_low_spectrum(self.thumbnails[part]) for part in self._parts()])
         odd = np.where(np.arange(8) % 2, -1, 1).astype(np.float32)
         found = {}
         for turn in self.turns:

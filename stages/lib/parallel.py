@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeVar, overload
 
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -121,7 +121,8 @@ def _on_workers(
     calls: Iterator[Any], workers: int, backend: str, address: str
 ) -> Iterator[list[Any]]:
     place = {"scheduler_host": address} if backend == "dask" else {}
-    pool = Parallel(n_jobs=workers, backend=backend, return_as="generator", batch_size=1, **place)
+    with parallel_config(backend=backend, n_jobs=workers, **place):
+        pool = Parallel(return_as="generator", batch_size=1)
     yield from pool(calls)
 
 
@@ -133,7 +134,8 @@ def _on_ray(calls: Iterator[Any], workers: int, backend: str, address: str) -> I
     register_ray()
     if workers < 0:
         workers = int(ray.cluster_resources()["CPU"])
-    pool = Parallel(n_jobs=workers, backend=backend, batch_size=1)  # it knows no generators
+    with parallel_config(backend=backend, n_jobs=workers):
+        pool = Parallel(batch_size=1)  # this backend knows no generators
     while results := pool(islice(calls, WINDOW * workers)):
         yield from results
 

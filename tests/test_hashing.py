@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stages.lib.hashing import fingerprint, is_flat, perceptual_hash, sha256_hex
+from stages.lib.hashing import (
+    fingerprint,
+    is_flat,
+    perceptual_hash,
+    perceptual_hashes,
+    sha256_hex,
+)
 from stages.lib.images import to_grey
 
 
@@ -64,3 +70,46 @@ def test_a_fingerprint_knows_the_set_and_not_its_order() -> None:
     assert fingerprint(["a", "b"]) == fingerprint(["b", "a"])
     assert len({fingerprint(parts) for parts in (["a"], ["a", "b"], ["a", "a"], [])}) == 4
     assert len(fingerprint([])) == 16
+
+
+def photograph(seed: int) -> np.ndarray:
+    """Return something like a photograph: 1/f noise, with detail of every size, and some grain."""
+    random = np.random.default_rng(seed)
+    height, width = random.integers(60, 200, 2)
+    down = np.fft.fftfreq(height)[:, None]
+    across = np.fft.rfftfreq(width)[None, :]
+    frequency = np.maximum(np.hypot(down, across), 1 / max(height, width))
+    waves = random.normal(size=frequency.shape) + 1j * random.normal(size=frequency.shape)
+    picture = np.fft.irfft2(waves / frequency, (height, width))
+    picture = (picture - picture.min()) / np.ptp(picture) * 255
+    return np.clip(picture + random.normal(0, 5, picture.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_both_hashes_of_a_photograph_are_those_of_the_library(seed: int) -> None:
+    grey = photograph(seed)
+
+    found = [f"{value:016x}" for value in perceptual_hashes(grey)]
+
+    views = (grey, np.ascontiguousarray(grey[:, ::-1]))
+    assert found == [str(imagehash.phash(Image.fromarray(view))) for view in views]
+
+
+@pytest.mark.parametrize(
+    "grey",
+    [
+        np.zeros((40, 40)),
+        np.full((33, 70), 200),
+        np.tile(np.arange(64), (64, 1)),
+        np.tile(np.abs(np.arange(-32, 32)), (64, 1)),
+        np.tile(np.arange(64), (64, 1)).T,
+        np.add.outer(np.arange(64), np.arange(64)),
+        np.indices((64, 64)).sum(axis=0) % 2 * 255,
+        np.eye(64) * 255,
+    ],
+    ids=["black", "grey", "ramp", "valley", "down", "diagonal", "chessboard", "line"],
+)
+def test_where_rounding_decides_the_hash_is_the_librarys_too(grey: np.ndarray) -> None:
+    grey = grey.astype(np.uint8)
+
+    assert f"{perceptual_hash(grey):016x}" == str(imagehash.phash(Image.fromarray(grey)))

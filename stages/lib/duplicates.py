@@ -12,7 +12,7 @@ from scipy.fft import dctn
 from stages.lib.hamming import Hashes, hamming_join
 from stages.lib.hashing import is_flat
 from stages.lib.images import THUMBNAIL_SIDE
-from stages.lib.neighbours import descriptors, nearest_neighbours
+from stages.lib.neighbours import descriptors, is_exact, nearest_neighbours
 from stages.lib.progress import track
 from stages.lib.registration import (
     COARSE_SIMILARITY,
@@ -70,6 +70,7 @@ class DuplicateSearch:
         )
         self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
         self.nearest: dict[int, Positions] = {}
+        self.exact = False  # whether these are the true nearest
         self.verified = _no_pairs()
         self._compare(self._by_hash())
         self.look_again(np.ones(len(rows), bool))
@@ -95,6 +96,7 @@ class DuplicateSearch:
         here = present[self.position]
         for turn in self.turns:
             self._compare(self._by_neighbours(turn, here))
+        self.exact = is_exact(int(here.sum()))
         return len(self.verified) > before
 
     def _parts(self) -> list[Positions]:
@@ -120,9 +122,9 @@ class DuplicateSearch:
     def _by_neighbours(self, turn: int, here: NDArray[np.bool_]) -> Proposals:
         """Return the nearest of each picture that is here, where that is not known yet."""
         known = self.nearest.get(turn)
-        if known is None:
-            known = np.full((len(here), self.search.neighbours), -1, np.int64)
-            asked = here
+        exact = is_exact(int(here.sum()))
+        if known is None or not (exact and self.exact):
+            known, asked = np.full((len(here), self.search.neighbours), -1, np.int64), here
         else:
             gone = (known >= 0) & ~here[known]
             asked = here & gone.any(axis=1)

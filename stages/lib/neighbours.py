@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -23,6 +24,8 @@ LEAST_NORM = 8.0  # coefficients together below this: next to nothing to see
 LEAST_PRODUCT = 0.75
 
 TILE = 512  # pictures compared with as many others at a time: 1 MB of products, which fits a cache
+EXACT_UP_TO = 200_000  # pictures; the products grow with the square: 1,000,000 would take 20 minutes
+PROBES = 24  # cells that a query looks into beyond that
 GROUP = 64  # products that are looked at together, since hardly any is near enough
 
 
@@ -84,46 +87,87 @@ def nearest_neighbours(
 ) -> Positions:
     """Return for each query, turned first, the `count` nearest candidates; −1: there are fewer.
 
-    queries, candidates: positions in `descriptors`. Exact: every product is taken, in tiles; of
-    equally near candidates the first counts. Those below LEAST_PRODUCT are no neighbours, and a
-    flat picture has none. Shape (queries, count), nearest first.
+    queries, candidates: positions in `descriptors`. Of equally near candidates the first counts.
+    Those below LEAST_PRODUCT are no neighbours, and a flat picture has none. Shape (queries,
+    count), nearest first. Exact among up to EXACT_UP_TO candidates, see `is_exact`.
     """
     rows = turned(descriptors[queries], turn)
-    columns = np.ascontiguousarray(descriptors[candidates].T)
+    others = descriptors[candidates]
     # What i turned is to j, j turned is to i (but for a single quarter turn): half the products do.
     halved = turn not in (1, 3) and np.array_equal(queries, candidates)
-    tiles = [
-        (top, low)
-        for top in range(0, len(queries), TILE)
-        for low in range(top if halved else 0, len(candidates), TILE)
-    ]
+    if is_exact(len(candidates)):
+        blocks = list(_all_tiles(len(queries), len(candidates), halved))
+    else:
+        blocks, halved = list(_tiles_of_cells(rows, others)), False
     work = threading.local()
     held: list[_Nearest] = []
 
-    def run(tile: tuple[int, int]) -> None:
-        if not hasattr(work, "products"):
-            work.products = np.empty((TILE, TILE), np.float32)
+    def run(block: tuple[Positions, Positions]) -> None:
+        if not hasattr(work, "best"):
             work.best = _Nearest(len(queries), count)
             held.append(work.best)
-        top, low = tile
-        left, right = rows[top : top + TILE], columns[:, low : low + TILE]
-        products = work.products[: len(left), : right.shape[1]]
-        np.matmul(left, right, out=products)
-        here, there = queries[top : top + TILE], candidates[low : low + TILE]
-        best = work.best
-        if halved and low > top:
-            _keep_both_ways(
-                products, here, there,
-                best.values[top:], best.which[top:], best.values[low:], best.which[low:],
-            )  # fmt: skip
+        of, among = block
+        products = rows[of] @ others[among].T
+        best: _Nearest = work.best
+        if halved and of[0] < among[0]:
+            best.keep_both_ways(products, of, among, queries, candidates)
         else:
-            _keep(products, here, there, best.values[top:], best.which[top:])
+            best.keep(products, of, queries[of], candidates[among])
 
-    # One thread each for the matrix products: the tiles are what is spread over the cores.
+    # One thread each for the matrix products: the blocks are what is spread over the cores.
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in track(threads.map(run, tiles), len(tiles), "compare descriptors", "tiles"):
+        for _ in track(threads.map(run, blocks), len(blocks), "compare descriptors", "blocks"):
             pass
     return _merge(held, len(queries), count)
+
+
+def is_exact(candidates: int) -> bool:
+    """Tell whether every product is taken among so many candidates.
+
+    Beyond EXACT_UP_TO they are sorted into cells around pivots, and a query looks only into the
+    PROBES cells whose pivots are nearest to it: see benchmarks/README.md for what that misses.
+    """
+    return candidates <= EXACT_UP_TO
+
+
+def _all_tiles(queries: int, candidates: int, halved: bool) -> Iterator[tuple[Positions, Positions]]:
+    """Yield which queries to compare with which candidates: all, or those behind the diagonal."""
+    for top in range(0, queries, TILE):
+        for low in range(top if halved else 0, candidates, TILE):
+            yield (
+                np.arange(top, min(top + TILE, queries)),
+                np.arange(low, min(low + TILE, candidates)),
+            )
+
+
+def _tiles_of_cells(
+    rows: Descriptors, others: Descriptors
+) -> Iterator[tuple[Positions, Positions]]:
+    """Yield which queries to compare with which candidates: those of the nearest cells."""
+    pivots = others[:: max(round(len(others) ** 0.5), 1)]
+    cell_of = _nearest_pivots(others, pivots, 1)[:, 0]
+    probed = _nearest_pivots(rows, pivots, min(PROBES, len(pivots)))
+    members = np.split(np.argsort(cell_of, kind="stable"), _ends(cell_of, len(pivots)))
+    order = np.argsort(probed, axis=None, kind="stable") // probed.shape[1]
+    visitors = np.split(order, _ends(probed.ravel(), len(pivots)))
+    for of, among in zip(visitors, members, strict=True):
+        for top in range(0, len(of), TILE):
+            for low in range(0, len(among), TILE):
+                yield of[top : top + TILE], among[low : low + TILE]
+
+
+def _ends(values: Positions, count: int) -> Positions:
+    ends: Positions = np.cumsum(np.bincount(values, minlength=count))[:-1]
+    return ends
+
+
+def _nearest_pivots(rows: Descriptors, pivots: Descriptors, count: int) -> Positions:
+    """Return which pivots are nearest to each row, in any order. Shape (rows, count)."""
+    found = np.empty((len(rows), count), np.int64)
+    for start in range(0, len(rows), TILE):
+        products = rows[start : start + TILE] @ pivots.T
+        found[start : start + TILE] = np.argpartition(-products, count - 1, axis=1)[:, :count]
+    return found
 
 
 class _Nearest:
@@ -132,6 +176,29 @@ class _Nearest:
     def __init__(self, rows: int, count: int) -> None:
         self.values = np.full((rows, count), LEAST_PRODUCT, np.float32)
         self.which = np.full((rows, count), -1, np.int64)
+
+    def keep(
+        self, products: Descriptors, of: Positions, queries: Positions, candidates: Positions
+    ) -> None:
+        """Enter what is near enough to the queries in the rows `of`."""
+        values, which = self.values[of], self.which[of]
+        _keep(products, queries, candidates, values, which)
+        self.values[of], self.which[of] = values, which
+
+    def keep_both_ways(
+        self,
+        products: Descriptors,
+        of: Positions,
+        among: Positions,
+        queries: Positions,
+        candidates: Positions,
+    ) -> None:
+        """Enter what is near enough to either side, where queries and candidates are the same."""
+        top, low = of[0], among[0]
+        _keep_both_ways(
+            products, queries[of], candidates[among],
+            self.values[top:], self.which[top:], self.values[low:], self.which[low:],
+        )  # fmt: skip
 
 
 def _merge(held: list[_Nearest], rows: int, count: int) -> Positions:

@@ -1,51 +1,61 @@
-"""Duplicates: hashes propose every pair within the radius, pixels decide, groups are transitive."""
+"""Duplicates: hashes and neighbours propose, pixels decide, and no order of rows changes that."""
 
+import os
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from PIL import Image
 
 from stages.lib import duplicates
-from stages.lib.duplicates import (
-    connected_groups,
-    find_duplicates,
-    hamming_pairs,
-    propose_pairs,
-    verify_pairs,
-)
-from stages.lib.hashing import is_flat, perceptual_hash, sha256_hex
-from stages.lib.images import THUMBNAIL_SIDE, thumbnail, to_grey
+from stages.lib import neighbours as nearest
+from stages.lib.duplicates import PAIR_COLUMNS, DuplicateSearch, Search
+from stages.lib.hashing import is_flat, perceptual_hashes
+from stages.lib.images import THUMBNAIL_BYTES, thumbnail, to_grey
+from stages.lib.neighbours import DIMENSIONS
+from stages.lib.registration import band_passed, registered_similarity
 
-RADIUS, SIMILARITY = 10, 0.95
-HASHES = st.integers(0, 2**64 - 1)
-# Few bits set, so that pairs within a small radius are common.
-CLOSE_HASHES = st.sets(st.integers(0, 63), max_size=4).map(lambda bits: sum(1 << b for b in bits))
+Texture = Callable[..., np.ndarray]
+Table = tuple[pd.DataFrame, np.ndarray]
+TURNS = range(8)
 
 
-def rows_of(*pictures: np.ndarray) -> pd.DataFrame:
-    """Return what scan says of pictures, as far as the search for duplicates reads it."""
-    greys = [to_grey(np.ascontiguousarray(picture)) for picture in pictures]
-    return pd.DataFrame(
+def search_in(
+    table: Table,
+    hash_radius: int = 6,
+    neighbours: int = 3,
+    rotations: bool = False,
+    similarity: float = 0.70,
+) -> DuplicateSearch:
+    return DuplicateSearch(*table, Search(hash_radius, neighbours, rotations, similarity))
+
+
+def table_of(*pictures: np.ndarray, ids: str = "") -> Table:
+    """Return what scan says of pictures, as far as the search for duplicates reads it.
+
+    ids: a letter each; without them the pictures are named in their order.
+    """
+    upright = [np.ascontiguousarray(picture) for picture in pictures]
+    hashes = np.array([perceptual_hashes(to_grey(picture)) for picture in upright], np.uint64)
+    rows = pd.DataFrame(
         {
-            "image_id": [
-                sha256_hex(np.ascontiguousarray(picture).tobytes()) for picture in pictures
-            ],
-            "phash": np.array([perceptual_hash(grey) for grey in greys], np.uint64),
-            "phash_mirrored": np.array(
-                [perceptual_hash(grey[:, ::-1]) for grey in greys], np.uint64
-            ),
-            "thumbnail": [thumbnail(grey).tobytes() for grey in greys],
+            "image_id": list(ids) or [f"{at:03}" for at in range(len(pictures))],
+            "phash": hashes[:, 0],
+            "phash_mirrored": hashes[:, 1],
+            "thumbnail": np.arange(len(pictures)),
         }
     )
+    return rows, np.stack([thumbnail(picture) for picture in upright])
 
 
-def found_in(rows: pd.DataFrame, radius: int = RADIUS) -> list[tuple[int, int]]:
-    pairs = find_duplicates(rows, radius, SIMILARITY)
+def found_in(table: Table, **search: Any) -> list[tuple[int, int]]:
+    pairs = search_in(table, **search).pairs
     return list(zip(pairs["left"], pairs["right"], strict=True))
 
 
@@ -59,223 +69,462 @@ def faded(pixels: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
     return (pixels * (1 - share) + other * share).astype(np.uint8)
 
 
-# --- Hamming search -----------------------------------------------------------------------------
+def cropped(pixels: np.ndarray) -> np.ndarray:
+    """Return a picture without a border of 1/14 of each side, as large as before."""
+    top, left = (round(side / 14) for side in pixels.shape[:2])
+    image = Image.fromarray(pixels[top:-top, left:-left])
+    return np.asarray(image.resize(pixels.shape[1::-1], Image.Resampling.BICUBIC))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@pytest.mark.parametrize("radius", [0, 1, 2, 7, 16, 64])
-@given(hashes=st.lists(CLOSE_HASHES | HASHES, max_size=25), cells=st.integers(1, 200))
-def test_1_the_search_equals_brute_force_whatever_the_size_of_its_blocks(
-    monkeypatch: pytest.MonkeyPatch, radius: int, hashes: list[int], cells: int
-) -> None:
-    monkeypatch.setattr(duplicates, "BLOCK_CELLS", cells)
-    array = np.array(hashes, np.uint64)
-
-    found = hamming_pairs(array, array, radius)
-
-    expected = [
-        [i, j]
-        for i, j in combinations(range(len(hashes)), 2)
-        if (hashes[i] ^ hashes[j]).bit_count() <= radius
-    ]
-    assert found.tolist() == expected
+def turn_picture(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """Return pixels mirrored (turn + 4) and then turned by quarters anticlockwise."""
+    return np.rot90(pixels[:, ::-1] if turn >= 4 else pixels, turn % 4)
 
 
-@given(
-    queries=st.lists(CLOSE_HASHES, min_size=9, max_size=9),
-    hashes=st.lists(CLOSE_HASHES, min_size=9, max_size=9),
-)
-def test_2_queries_of_their_own_are_compared_with_the_hashes_behind_them(
-    queries: list[int], hashes: list[int]
-) -> None:
-    found = hamming_pairs(np.array(queries, np.uint64), np.array(hashes, np.uint64), 4)
-
-    expected = [
-        [i, j] for i, j in combinations(range(9), 2) if (queries[i] ^ hashes[j]).bit_count() <= 4
-    ]
-    assert found.tolist() == expected
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be proposed by descriptors."""
+    monkeypatch.setattr(
+        duplicates, "descriptors", lambda some: np.zeros((len(some), DIMENSIONS), np.float32)
+    )
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_3_fewer_than_two_rows_have_no_pairs(
-    count: int, textured_picture: Callable[..., np.ndarray]
-) -> None:
-    rows = rows_of(textured_picture(0)).iloc[:count]
-
-    assert hamming_pairs(np.zeros(count, np.uint64), np.zeros(count, np.uint64), 64).shape == (0, 2)
-    assert list(find_duplicates(rows, RADIUS, SIMILARITY).columns) == list(duplicates.PAIR_COLUMNS)
-    assert found_in(rows) == []
+def far_hashes(table: Table) -> Table:
+    """Return the table with hashes of which no two are close."""
+    rows, thumbnails = table
+    rng = np.random.default_rng(0)
+    bits = np.stack([rng.permutation(64) < 32 for _ in range(2 * len(rows))])
+    hashes = np.packbits(bits, axis=1).view(np.uint64).reshape(2, -1)
+    return rows.assign(phash=hashes[0], phash_mirrored=hashes[1]), thumbnails
 
 
-# --- Duplicates ---------------------------------------------------------------------------------
+# --- What is found ------------------------------------------------------------------------------
 
 
-def test_copies_are_found_and_different_pictures_are_not(
-    textured_picture: Callable[..., np.ndarray],
-) -> None:
+def test_copies_are_found_and_different_pictures_are_not(textured_picture: Texture) -> None:
     originals = [textured_picture(seed) for seed in range(12)]
     copies = [reencoded(picture) for picture in originals[:4]]
 
-    assert found_in(rows_of(*originals, *copies)) == [(0, 12), (1, 13), (2, 14), (3, 15)]
+    found = found_in(table_of(*originals, *copies))
+
+    assert found == [(0, 12), (1, 13), (2, 14), (3, 15)]
 
 
-def test_equal_bytes_are_pairs_of_distance_zero_and_similarity_one(
-    textured_picture: Callable[..., np.ndarray],
-) -> None:
-    picture, other = textured_picture(0), textured_picture(1)
-
-    pairs = find_duplicates(rows_of(picture, other, picture), RADIUS, SIMILARITY)
-
-    expected = pd.DataFrame(
-        [(0, 2, 0, False, 1.0)], columns=["left", "right", "distance", "mirrored", "similarity"]
-    )
-    assert_frame_equal(pairs, expected, check_dtype=False)
-    assert [str(pairs[name].dtype) for name in ("left", "similarity")] == ["int64", "float64"]
-
-
-def test_three_equal_copies_are_all_paired_with_one_another_and_with_a_near_copy(
-    textured_picture: Callable[..., np.ndarray],
-) -> None:
+def test_the_table_says_how_similar_and_how_far_apart(textured_picture: Texture) -> None:
     picture = textured_picture(0)
+    table = table_of(picture, textured_picture(1), picture)
 
-    found = found_in(rows_of(picture, reencoded(picture), picture, textured_picture(1), picture))
+    pairs = search_in(table).pairs
 
-    assert found == [(0, 1), (0, 2), (0, 4), (1, 2), (1, 4), (2, 4)]
+    expected = pd.DataFrame([(0, 2, 1.0, False, 0, 0)], columns=list(PAIR_COLUMNS))
+    assert_frame_equal(pairs, expected)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize("rotations", [False, True])
+def test_fewer_than_two_rows_have_no_pairs(
+    textured_picture: Texture, count: int, rotations: bool
+) -> None:
+    rows, thumbnails = table_of(textured_picture(0))
+
+    search = search_in((rows.iloc[:count], thumbnails), rotations=rotations)
+
+    assert list(search.pairs.columns) == list(PAIR_COLUMNS)
+    assert search.pairs.empty
+    assert not search.look_again(np.ones(count, bool))
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_hashes_alone_find_copies(
+    textured_picture: Texture, monkeypatch: pytest.MonkeyPatch, rotations: bool
+) -> None:
+    pictures = [textured_picture(seed) for seed in range(6)]
+    table = table_of(*pictures, *(reencoded(picture) for picture in pictures))
+    blind(monkeypatch)
+
+    assert found_in(table, rotations=rotations) == [(at, at + 6) for at in range(6)]
+
+
+def test_neighbours_find_the_copies_that_hashes_miss(
+    textured_picture: Texture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = [textured_picture(seed) for seed in range(8, 16)]
+    rows, thumbnails = table_of(*pictures, *(cropped(picture) for picture in pictures))
+    hashes = rows["phash"].to_numpy()
+    assert np.bitwise_count(hashes[:8] ^ hashes[8:]).min() > 10
+
+    with_neighbours = found_in((rows, thumbnails), hash_radius=10)
+    blind(monkeypatch)
+    without = found_in((rows, thumbnails), hash_radius=10)
+
+    assert with_neighbours == [(at, at + 8) for at in range(8)]
+    assert without == []
+
+
+def test_hashes_find_the_copies_that_have_too_many_neighbours(textured_picture: Texture) -> None:
+    picture = textured_picture(0)
+    # Of each one there are more copies than it has neighbours.
+    copies = [faded(picture, textured_picture(1), share / 100) for share in range(6)]
+    pairs = list(combinations(range(6), 2))
+
+    both = found_in(table_of(*copies), neighbours=1)
+    neighbours_alone = found_in(far_hashes(table_of(*copies)), neighbours=1)
+
+    assert both == pairs
+    assert set(neighbours_alone) < set(pairs)
+
+
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("swap", [False, True])
-def test_a_mirrored_copy_is_found_and_said_to_be_mirrored(
-    textured_picture: Callable[..., np.ndarray], seed: int, swap: bool
+@pytest.mark.parametrize("means", ["hashes", "neighbours"])
+def test_a_mirrored_copy_is_found_by_either_means_and_said_to_be_mirrored(
+    textured_picture: Texture, monkeypatch: pytest.MonkeyPatch, seed: int, swap: bool, means: str
 ) -> None:
     picture = textured_picture(seed)
     two = [picture, reencoded(picture[:, ::-1])]
+    table = table_of(*two[:: -1 if swap else 1])
+    if means == "hashes":
+        blind(monkeypatch)
+    else:
+        table = far_hashes(table)
 
-    pairs = find_duplicates(rows_of(*two[:: -1 if swap else 1]), RADIUS, SIMILARITY)
+    pairs = search_in(table).pairs
 
-    assert pairs["mirrored"].tolist() == [True]
-    assert pairs["similarity"].iloc[0] >= SIMILARITY
+    assert pairs[["left", "right", "mirrored", "rotation"]].values.tolist() == [[0, 1, True, 0]]
+    assert pairs["similarity"].iloc[0] > 0.95
 
 
-def test_a_pair_proposed_straight_and_mirrored_is_listed_once(
-    textured_picture: Callable[..., np.ndarray],
-) -> None:
+def test_a_symmetric_pair_is_listed_once_and_not_as_mirrored(textured_picture: Texture) -> None:
     half = textured_picture(0, 48, 32)
     picture = np.concatenate([half, half[:, ::-1]], axis=1)
-    rows = rows_of(picture, reencoded(picture))
-    rows["phash"] = rows["phash_mirrored"] = np.uint64(0x5555_5555_5555_5555)
 
-    proposed = propose_pairs(rows, 0)
+    pairs = search_in(table_of(picture, reencoded(picture))).pairs
 
-    assert proposed["mirrored"].tolist() == [False, True]
-    assert len(verify_pairs(rows, proposed, SIMILARITY)) == 1
+    assert pairs[["left", "right", "mirrored"]].values.tolist() == [[0, 1, False]]
 
 
-@pytest.mark.parametrize("radius", [10, 16, 64])
-def test_flat_pictures_match_nothing(
-    textured_picture: Callable[..., np.ndarray], radius: int
-) -> None:
-    flat = [np.full((48, 64, 3), value, np.uint8) for value in (0, 100, 101, 255)]
-    rows = rows_of(*flat, textured_picture(0))
-    assert is_flat(rows["phash"].to_numpy()).tolist() == [True] * 4 + [False]
+def test_a_proposed_pair_stays_only_if_the_pixels_agree(textured_picture: Texture) -> None:
+    rows, thumbnails = table_of(*(textured_picture(seed) for seed in range(8)))
+    alike = np.uint64(0x5555_5555_5555_5555)
 
-    assert len(propose_pairs(rows, radius)) == 0
-    assert found_in(rows, radius) == []
+    found = found_in((rows.assign(phash=alike, phash_mirrored=alike), thumbnails), neighbours=7)
+
+    assert found == []
 
 
-def test_flat_pictures_with_equal_bytes_are_still_equal() -> None:
-    flat = np.full((48, 64, 3), 100, np.uint8)
-
-    assert found_in(rows_of(flat, flat)) == [(0, 1)]
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_the_order_of_the_rows_has_no_say(
-    textured_picture: Callable[..., np.ndarray], mirrored: bool
-) -> None:
-    originals = [textured_picture(seed) for seed in range(30)]
-    # Shifted copies lie at the edge of the radius, where a search in one direction would miss some.
-    copies = [reencoded(np.roll(picture, 1, axis=1)) for picture in originals]
-    copies = [copy[:, ::-1] if mirrored else copy for copy in copies]
-    rows = rows_of(*originals, *copies)
-    order = np.random.default_rng(0).permutation(len(rows))
-
-    there = {frozenset(pair) for pair in found_in(rows, 6)}
-    back = {frozenset(order[list(pair)]) for pair in found_in(rows.iloc[order], 6)}
-
-    assert there == back
-    assert len(there) > 10
-
-
-def test_the_index_of_the_rows_has_no_say(textured_picture: Callable[..., np.ndarray]) -> None:
-    picture = textured_picture(0)
-    rows = rows_of(picture, textured_picture(1), reencoded(picture), picture)
-
-    relabelled = rows.set_index(pd.Index([7, 7, 3, 0]))
-
-    assert found_in(relabelled) == found_in(rows)
-
-
-def test_a_proposed_pair_stays_only_if_the_pixels_agree(
-    textured_picture: Callable[..., np.ndarray],
-) -> None:
-    rows = rows_of(*(textured_picture(seed) for seed in range(8)))
-    rows["phash"] = rows["phash_mirrored"] = np.uint64(0x5555_5555_5555_5555)
-
-    proposed = propose_pairs(rows, 0)
-
-    assert len(proposed) == 2 * 28
-    assert len(verify_pairs(rows, proposed, SIMILARITY)) == 0
-
-
-@pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.99])
-def test_every_verified_pair_is_at_least_as_similar_as_asked_for(
-    textured_picture: Callable[..., np.ndarray], level: float
-) -> None:
+@pytest.mark.parametrize("similarity", [0.70, 0.85, 0.93, 0.99])
+def test_pairs_reach_the_similarity_asked_for(textured_picture: Texture, similarity: float) -> None:
     start, end = textured_picture(0), textured_picture(1)
-    rows = rows_of(*(faded(start, end, share) for share in np.linspace(0, 1, 9)))
+    table = table_of(*(faded(start, end, share) for share in np.linspace(0, 1, 15)))
 
-    at_level = find_duplicates(rows, 64, level)
-    all_pairs = find_duplicates(rows, 64, 0.0)
+    at_level = search_in(table, neighbours=14, similarity=similarity).pairs
+    everything = search_in(table, neighbours=14, similarity=0.5).pairs
 
-    assert (at_level["similarity"] >= level).all()
-    assert len(at_level) == (all_pairs["similarity"] >= level).sum() > 0
-
-
-# --- Groups -------------------------------------------------------------------------------------
+    expected = everything[everything["similarity"] >= similarity].reset_index(drop=True)
+    assert_frame_equal(at_level, expected)
+    assert 0 < len(at_level) < len(everything)
 
 
-def partition(groups: np.ndarray) -> set[frozenset[int]]:
-    return {frozenset(np.flatnonzero(groups == group).tolist()) for group in set(groups)}
-
-
-def test_groups_are_transitive() -> None:
-    groups = connected_groups(6, np.array([0, 1, 4]), np.array([1, 2, 5]))
-
-    assert partition(groups) == {frozenset({0, 1, 2}), frozenset({3}), frozenset({4, 5})}
-
-
-def test_without_edges_every_row_is_its_own_group() -> None:
-    none = np.empty(0, np.int64)
-
-    assert partition(connected_groups(3, none, none)) == {frozenset({at}) for at in range(3)}
-
-
-@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=20))
-def test_groups_equal_those_of_merging_sets_one_edge_at_a_time(
-    edges: list[tuple[int, int]],
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("radius", [0, 10, 16])
+def test_flat_pictures_match_nothing(
+    textured_picture: Texture, radius: int, rotations: bool
 ) -> None:
-    expected = {frozenset({at}) for at in range(12)}
-    for pair in edges:
-        touched = {group for group in expected if group & set(pair)}
-        expected = expected - touched | {frozenset().union(*touched)}
+    flat = [np.full((48, 64, 3), value, np.uint8) for value in (0, 0, 100, 101, 255)]
+    nearly = reencoded(flat[2]) // 6 * 6  # noise without a picture
+    faint = flat[2] + (np.arange(64, dtype=np.uint8)[:, None] // 32)
+    table = table_of(*flat, faint, nearly, textured_picture(0))
+    assert is_flat(table[0]["phash"].to_numpy())[:5].all()
 
-    left, right = (np.array([edge[side] for edge in edges], np.int64) for side in (0, 1))
-
-    assert partition(connected_groups(12, left, right)) == expected
+    assert found_in(table, hash_radius=radius, rotations=rotations) == []
 
 
-def test_a_thumbnail_has_the_size_that_the_comparison_expects(
-    textured_picture: Callable[..., np.ndarray],
+# --- Rotations ----------------------------------------------------------------------------------
+
+
+def looks_like(table: Table, pair: Any) -> float:
+    """Return how similar the right picture is to the left one if turned as the pair says."""
+    rows, thumbnails = table
+    left, right = (rows["thumbnail"].to_numpy()[[at]] for at in (pair.left, pair.right))
+    turn = np.array([4 * pair.mirrored + pair.rotation // 90])
+    return float(registered_similarity(thumbnails, band_passed(thumbnails), left, right, turn)[0])
+
+
+@pytest.mark.parametrize("ids", ["ab", "ba"])
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("means", ["hashes", "neighbours"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_turned_copy_is_found_and_its_rotation_is_right_both_ways_round(
+    textured_picture: Texture,
+    monkeypatch: pytest.MonkeyPatch,
+    turn: int,
+    means: str,
+    swap: bool,
+    ids: str,
 ) -> None:
-    assert len(rows_of(textured_picture(0))["thumbnail"].iloc[0]) == THUMBNAIL_SIDE**2
+    picture = textured_picture(5, 64, 64)
+    two = [turn_picture(picture, turn), reencoded(picture)]
+    table = table_of(*two[:: -1 if swap else 1], ids=ids)
+    if means == "hashes":
+        blind(monkeypatch)
+    else:
+        monkeypatch.setattr(duplicates, "hamming_join", lambda *_: np.empty((0, 2), np.int64))
+
+    pairs = search_in(table, rotations=True).pairs
+
+    # Turning the right one so gives the left one; mirrored ones undo themselves.
+    back = turn if turn >= 4 or not swap else -turn % 4
+    assert pairs[["left", "right"]].values.tolist() == [[0, 1]]
+    assert pairs[["mirrored", "rotation"]].values.tolist() == [[turn >= 4, 90 * (back % 4)]]
+    assert looks_like(table, pairs.iloc[0]) > 0.95
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3, 5, 6, 7])
+def test_rotations_are_found_only_when_asked_for(textured_picture: Texture, turn: int) -> None:
+    picture = textured_picture(0, 64, 64)
+    table = table_of(picture, turn_picture(picture, turn))
+
+    assert found_in(table, rotations=False) == []
+    assert found_in(table, rotations=True) == [(0, 1)]
+
+
+def test_among_turned_pictures_the_others_are_still_found(textured_picture: Texture) -> None:
+    originals = [textured_picture(seed, 64, 64) for seed in range(8)]
+    turned = [turn_picture(reencoded(picture), turn) for turn, picture in enumerate(originals)]
+    table = table_of(*originals, *turned, reencoded(originals[3]))
+
+    pairs = search_in(table, rotations=True).pairs
+
+    found = pairs[["left", "right"]].values.tolist()
+    assert sorted([*found]) == sorted([*([at, at + 8] for at in range(8)), [3, 16], [11, 16]])
+    assert min(looks_like(table, pair) for pair in pairs.itertuples()) > 0.9
+
+
+@pytest.mark.xfail(strict=True, reason="straight hashes are then those of the thumbnails alone")
+def test_looking_for_rotations_finds_what_is_found_without(
+    textured_picture: Texture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = textured_picture(0)
+    rows, thumbnails = table_of(picture, cropped(picture))
+    blind(monkeypatch)
+    alike = (rows.assign(phash=rows["phash"].iloc[0]), thumbnails)
+    assert found_in(alike) == [(0, 1)]
+
+    assert found_in(alike, rotations=True) == [(0, 1)]
+
+
+# --- The order of the rows ----------------------------------------------------------------------
+
+
+def by_ids(table: Table, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return pairs named by image_id, the smaller one on the left, whatever the rows' order."""
+    names = table[0]["image_id"].to_numpy()
+    left, right = names[pairs["left"]], names[pairs["right"]]
+    assert (pairs["left"] < pairs["right"]).all()
+    swapped = left > right
+    back = np.where(pairs["mirrored"], pairs["rotation"], -pairs["rotation"] % 360)
+    named = pairs.assign(
+        left=np.where(swapped, right, left),
+        right=np.where(swapped, left, right),
+        rotation=np.where(swapped, back, pairs["rotation"]),
+    )
+    return named.sort_values(["left", "right"], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def many(textured_picture: Texture) -> Table:
+    """Return pictures and copies of every kind and turn among them."""
+    originals = [textured_picture(seed, 64, 64) for seed in range(16)]
+    copies = [
+        turn_picture(
+            cropped(picture) if seed % 3 else reencoded(picture), seed % 8 if seed < 12 else 0
+        )
+        for seed, picture in enumerate(originals)
+    ]
+    between = [faded(originals[0], originals[1], share) for share in (0.1, 0.3, 0.4, 0.5)]
+    return table_of(*originals, *copies, *between)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_of_the_rows_has_no_say(many: Table, seed: int, rotations: bool) -> None:
+    rows, thumbnails = many
+    order = np.random.default_rng(seed).permutation(len(rows))
+    shuffled = (rows.iloc[order], thumbnails)
+
+    there, back = (search_in(table, rotations=rotations) for table in (many, shuffled))
+
+    assert_frame_equal(by_ids(shuffled, back.pairs), by_ids(many, there.pairs))
+    assert len(there.pairs) > 8
+    if rotations:
+        assert there.pairs["rotation"].nunique() == 4
+
+
+def test_neither_the_index_of_the_rows_nor_the_place_of_the_thumbnails_has_a_say(
+    many: Table,
+) -> None:
+    rows, thumbnails = many
+    order = np.random.default_rng(0).permutation(len(rows))
+    place = np.argsort(order) + 2
+    others = np.random.default_rng(1).integers(0, 256, (2, THUMBNAIL_BYTES), dtype=np.uint8)
+    elsewhere = np.concatenate([others, thumbnails[order], others])
+    relabelled = rows.assign(thumbnail=place).set_index(pd.Index([7] * len(rows)))
+
+    found = search_in((relabelled, elsewhere)).pairs
+
+    assert_frame_equal(found, search_in(many).pairs)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_how_the_work_is_divided_has_no_say(
+    many: Table, monkeypatch: pytest.MonkeyPatch, rotations: bool
+) -> None:
+    whole = search_in(many, rotations=rotations).pairs
+    for name, size in (("PART", 5), ("COARSE_CHUNK", 3), ("FINE_CHUNK", 2)):
+        monkeypatch.setattr(duplicates, name, size)
+
+    for threads in (1, 4):
+        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        assert_frame_equal(search_in(many, rotations=rotations).pairs, whole)
+
+
+def test_the_rows_and_thumbnails_are_not_changed(many: Table) -> None:
+    before = many[0].copy(deep=True), many[1].copy()
+
+    search = search_in(many, rotations=True)
+    search.look_again(np.arange(len(many[0])) % 2 == 0)
+
+    assert_frame_equal(many[0], before[0])
+    np.testing.assert_array_equal(many[1], before[1])
+
+
+# --- After some have gone -----------------------------------------------------------------------
+
+
+def pairs_of(search: DuplicateSearch) -> set[tuple[int, int]]:
+    return set(zip(search.pairs["left"], search.pairs["right"], strict=True))
+
+
+@st.composite
+def descriptor_groups(draw: st.DrawFn) -> np.ndarray:
+    """Return descriptors in a few groups, so that there are always more near ones than asked for.
+
+    One number of each says to which of the rows it belongs.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    count, groups = draw(st.integers(2, 24)), draw(st.integers(1, 3))
+    centres = rng.normal(size=(groups, DIMENSIONS))
+    found = centres[rng.integers(0, groups, count)] + 0.4 * rng.normal(size=(count, DIMENSIONS))
+    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+
+
+def search_by(found: np.ndarray, neighbours: int, rows: np.ndarray | None = None) -> Any:
+    """Return a search whose pairs are just what these descriptors propose.
+
+    All pictures are the same, and their hashes lie far apart. rows: of which there is one.
+    """
+    wave = np.add.outer(np.arange(48) ** 2, np.arange(64) ** 2) // 9 % 256
+    table = table_of(np.repeat(wave.astype(np.uint8)[:, :, None], 3, axis=2))
+    rng = np.random.default_rng(0)
+    there = np.arange(len(found)) if rows is None else rows
+    hashes = np.stack([np.packbits(rng.permutation(64) < 32).view(np.uint64)[0] for _ in found])
+    frame = pd.DataFrame({"image_id": [f"{at:03}" for at in there], "thumbnail": there})
+    frame = frame.assign(phash=hashes[there], phash_mirrored=~hashes[there])
+    thumbnails = np.repeat(table[1], len(found), axis=0)
+    # Which picture a thumbnail is of cannot be told by its pixels: by a blue that hardly counts.
+    thumbnails[:, -1] = 128 + np.arange(len(found))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(duplicates, "descriptors", lambda some: found[some[:, -1] - np.uint8(128)])
+        return search_in((frame, thumbnails), hash_radius=0, neighbours=neighbours)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    descriptor_groups(),
+    st.integers(1, 3),
+    st.lists(st.sets(st.integers(0, 23)), min_size=1, max_size=3),
+    st.sampled_from([0, 8, 16, 200]),
+)
+def test_what_stays_is_searched_as_if_the_others_had_never_been(
+    found: np.ndarray, neighbours: int, leaving: list[set[int]], exact_up_to: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "EXACT_UP_TO", exact_up_to)
+        patch.setattr(nearest, "PROBES", 1)
+        assert_nothing_new(found, neighbours, leaving)
+
+
+def assert_nothing_new(found: np.ndarray, neighbours: int, leaving: list[set[int]]) -> None:
+    """After some have left, now and then, a new search among the others finds what is known."""
+    search = search_by(found, neighbours)
+    present = np.ones(len(found), bool)
+
+    for some in leaving:
+        present[[at for at in some if at < len(found)]] = False
+        before = pairs_of(search)
+        more = search.look_again(present)
+        assert more == (pairs_of(search) > before)
+
+    there = np.flatnonzero(present)
+    fresh = {(there[i], there[j]) for i, j in pairs_of(search_by(found, neighbours, there))}
+    assert fresh <= pairs_of(search)
+
+
+def test_that_search_does_find_more_after_some_have_gone() -> None:
+    """The test above proves something only if it is so."""
+    rng = np.random.default_rng(0)
+    found = rng.normal(size=DIMENSIONS) + 0.4 * rng.normal(size=(12, DIMENSIONS))
+    found = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    search = search_by(found, 1)
+    before = pairs_of(search)
+
+    assert search.look_again(np.arange(12) % 3 > 0)
+    assert not search.look_again(np.arange(12) % 3 > 0)
+
+    assert pairs_of(search) > before
+    assert all(left % 3 and right % 3 for left, right in pairs_of(search) - before)
+
+
+@pytest.mark.xfail(strict=True, reason="what comes back is not offered to those looked at before")
+def test_one_that_comes_back_is_a_neighbour_again() -> None:
+    # The nearest of the one in the middle are, in this order: the first, the second, the third.
+    angles = np.radians([0, 5, 10, -12, 19])
+    found = np.zeros((5, DIMENSIONS), np.float32)
+    found[:, 0], found[:, 1] = np.cos(angles), np.sin(angles)
+    without_first = np.array([True, False, True, True, True])
+    search = search_by(found, 1)
+
+    search.look_again(without_first & [True, True, False, True, True])
+    search.look_again(without_first)
+
+    assert pairs_of(search_by(found, 1, np.flatnonzero(without_first))) >= {(0, 1)}
+    assert (0, 2) in pairs_of(search)
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_of_pictures_too_a_new_search_among_those_that_stay_finds_nothing_new(
+    many: Table, seed: int, rotations: bool
+) -> None:
+    rows, thumbnails = many
+    search = search_in(many, neighbours=1, rotations=rotations)
+    rng, present = np.random.default_rng(seed), np.ones(len(rows), bool)
+
+    for _ in range(3):
+        present &= rng.random(len(rows)) < 0.8
+        search.look_again(present)
+
+    alone = (rows[present], thumbnails)
+    fresh = by_ids(alone, search_in(alone, neighbours=1, rotations=rotations).pairs)
+    known = by_ids(many, search.pairs)
+    both = fresh.merge(known, on=["left", "right"], suffixes=("", "_known"))
+    assert len(both) == len(fresh) > 1
+    assert (both["similarity"] <= both["similarity_known"]).all()
+
+
+def test_a_look_again_forgets_nothing(many: Table) -> None:
+    search = search_in(many)
+    before = search.pairs
+
+    search.look_again(np.zeros(len(many[0]), bool))
+
+    assert_frame_equal(search.pairs, before)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from stages.lib import images
 from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
+from stages.lib.framing import without_frame
 from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture
 
 MANY_FRAMES = ("gif", "webp", "png", "avif")  # TIFF and HEIF hold pages: the first one counts
@@ -77,9 +78,11 @@ def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
     if kind not in READABLE:
         return Inspection("unsupported", "unsupported_format", kind)
     try:
+        if kind == "jpeg":
+            return _inspect_jpeg(data, kind, max_pixels)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
-            return (_inspect_jpeg if kind == "jpeg" else _inspect_other)(data, kind, max_pixels)
+            return _inspect_other(data, kind, max_pixels)
     except Image.DecompressionBombError:  # Pillow's own budget, where it is the smaller one
         return Inspection("unsupported", "too_many_pixels", kind)
     except MemoryError:
@@ -122,7 +125,7 @@ def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
     if pixels is None:
         return found(verdict, reason)
     picture = images.shrink(pixels)
-    thumbnail = images.thumbnail(picture)
+    thumbnail = images.thumbnail(without_frame(picture))
     colour = colour_class(mode, False, False, thumbnail)
     return found(verdict, reason, colour=colour, picture=picture, thumbnail=thumbnail)
 
@@ -186,7 +189,7 @@ def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
         pixels = images.picture_of(image)  # what training reads, by the same calls
     height, width = pixels.shape[:2]
     picture = images.shrink(pixels)
-    thumbnail = images.thumbnail(picture)
+    thumbnail = images.thumbnail(without_frame(picture))
     colour = colour_class(mode, transparent, deep, thumbnail)
     return Inspection("ok", "", kind, width, height, mode, colour, turn, picture, thumbnail)
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from stages.lib.resampling import resize_to_square
+
 BITS_OF_A_PICTURE = 32  # pHash compares 64 numbers with their median: exactly half are above it
 HASHED_SIDE = 32  # pixels; the library resizes every picture to this square first
 WAVES = 8  # of its cosine transform (type II) the library keeps the lowest 8 x 8
@@ -40,19 +42,13 @@ def perceptual_hashes(grey: NDArray[np.uint8]) -> tuple[int, int]:
     sign of every other column. Where a value comes so close to the median that rounding decides
     (flat or symmetric pictures), the library itself is asked.
     """
-    size = (HASHED_SIDE, HASHED_SIDE)
-    # The quick ways from array to image and back; fromarray and asarray take as long as the rest.
-    grey = np.ascontiguousarray(grey)
-    image = Image.frombuffer("L", grey.shape[::-1], grey, "raw", "L", 0, 1)
-    small = image.resize(size, Image.Resampling.LANCZOS)
-    values = np.frombuffer(small.tobytes(), np.uint8).reshape(size).astype(np.float64)
-    waves = COSINES @ values @ COSINES.T
-    straight = _above_median(waves)
-    mirrored = _above_median(waves * MIRROR_SIGNS)
+    small = resize_to_square(grey, HASHED_SIDE)
+    waves = COSINES @ small @ COSINES.T
+    straight, mirrored = _above_median(waves), _above_median(waves * MIRROR_SIGNS)
     if straight is None:
-        straight = imagehash.phash(small).hash
+        straight = imagehash.phash(Image.fromarray(small)).hash
     if mirrored is None:
-        mirrored = imagehash.phash(small.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).hash
+        mirrored = imagehash.phash(Image.fromarray(small[:, ::-1])).hash
     return _as_number(straight), _as_number(mirrored)
 
 

@@ -3,10 +3,10 @@
     python benchmarks/hamming.py data/scan.parquet
 
 For every count of --counts, all pairs within the radius are sought among so many hashes, straight
-and mirrored. Up to the number of pictures in the table the hashes are theirs; beyond it, each further
-one is that of a picture of the table with a quarter of its bits drawn anew, so that hashes crowd as
-those of real pictures do. Brute force (numpy, every pair) runs beside it where it takes seconds, and
-must give the same pairs. `--peer-python` names a Python that has imagededup.
+and mirrored. Up to the number of pictures in the table the hashes are theirs; beyond it, each
+further one is that of a picture of the table with a quarter of its bits drawn anew, so that hashes
+crowd as those of real pictures do. Brute force (numpy, every pair) runs beside it where it takes
+seconds, and must give the same pairs. `--peer-python` names a Python that has imagededup.
 """
 
 import argparse
@@ -108,8 +108,12 @@ def main() -> None:
     arguments = parser.parse_args()
     few = np.arange(9, dtype=np.uint64)
     search(few, few, arguments.radius)  # compiles, once per machine
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, radius {arguments.radius}\n")
-    print("| hashes | seconds | peak MB | pairs | brute force | imagededup |\n|---|---|---|---|---|---|")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, radius {arguments.radius}\n"
+    )
+    print(
+        "| hashes | seconds | peak MB | pairs | brute force | imagededup |\n|---|---|---|---|---|---|"
+    )
     for count in arguments.counts:
         hashes, mirrored = draw_hashes(arguments.table, count)
         seconds = []
@@ -125,7 +129,9 @@ def main() -> None:
             brute = f"{time.perf_counter() - started:.1f} s"
             brute += ", the same pairs" if np.array_equal(pairs, expected) else ", OTHER PAIRS"
         if arguments.peer_python and count <= PEER_UP_TO:
-            peer = f"{time_peer(arguments.peer_python, hashes, arguments.radius):.1f} s, straight only"
+            peer = (
+                f"{time_peer(arguments.peer_python, hashes, arguments.radius):.1f} s, straight only"
+            )
         print(
             f"| {count:,} | {statistics.median(seconds):.2f} | {peak:,.0f} | {len(pairs):,} | "
             f"{brute} | {peer} |",

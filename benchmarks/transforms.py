@@ -1,11 +1,12 @@
-"""Plants copies with one known change each, and counts which of them the search for duplicates finds.
+"""Plants copies with one known change each, and counts which of them the search for duplicates
+finds.
 
     python benchmarks/transforms.py FOLDER --images 400
 
 Takes pictures of FOLDER that are no copies of each other, makes one changed copy of each, measures
-all as scan does and searches as clean does, with the limits of params.yaml. A pair of a copy and its
-own original counts as found, a pair of a copy and anything else as false. Beside it stands what a
-perceptual hash alone would say: pHash within the radius, mirrored ones included.
+all as scan does and searches as clean does, with the limits of params.yaml. A pair of a copy and
+its own original counts as found, a pair of a copy and anything else as false. Beside it stands
+what a perceptual hash alone would say: pHash within the radius, mirrored ones included.
 """
 
 import argparse
@@ -130,7 +131,9 @@ def choose_originals(folder: Path, count: int, seed: int, how: Search) -> list[b
     suffixes = {suffix for kind in READABLE for suffix in SUFFIXES[kind]}
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     order = np.random.default_rng(seed).permutation(len(files))[: 2 * count]
-    found = {hashlib.sha256(data).digest(): data for data in (files[at].read_bytes() for at in order)}
+    found = {
+        hashlib.sha256(data).digest(): data for data in (files[at].read_bytes() for at in order)
+    }
     data = list(found.values())
     rows, thumbnails = rows_of(data)
     readable = np.flatnonzero(rows["verdict"] == "ok")
@@ -151,7 +154,8 @@ def changed(data: bytes, change: Change, quality: int, seed: int) -> bytes:
 
 
 def shares(left: np.ndarray, right: np.ndarray, count: int) -> tuple[float, float]:
-    """Return recall and precision of pairs among `count` originals and, after them, their copies."""
+    """Return recall and precision of pairs among `count` originals and, after them, their
+    copies."""
     concerns = (left >= count) | (right >= count)
     left, right = left[concerns], right[concerns]
     true = np.abs(left - right) == count
@@ -182,7 +186,9 @@ def main() -> None:
         sure = pairs["similarity"].to_numpy() >= params.remove_similarity
         removed, _ = shares(left[sure], right[sure], count)
         hashes, mirrored = (rows[name].to_numpy(np.uint64) for name in ("phash", "phash_mirrored"))
-        near = np.concatenate([hamming_join(q, hashes, how.hash_radius) for q in (hashes, mirrored)])
+        near = np.concatenate(
+            [hamming_join(q, hashes, how.hash_radius) for q in (hashes, mirrored)]
+        )
         near = np.unique(np.sort(near[near[:, 0] != near[:, 1]], axis=1), axis=0)
         hashed, hash_precision = shares(near[:, 0], near[:, 1], count)
         print(

@@ -153,7 +153,11 @@ def find_leaks(
     side, uri, group = (rows[name].to_numpy() for name in ("split", "uri", "group_id"))
     left, right = pairs["left"].to_numpy(np.int64), pairs["right"].to_numpy(np.int64)
     found = pd.DataFrame(
-        {"left": uri[left], "right": uri[right], "similarity": pairs["similarity"].clip(upper=1).to_numpy()}
+        {
+            "left": uri[left],
+            "right": uri[right],
+            "similarity": pairs["similarity"].clip(upper=1).to_numpy(),
+        }
     )[side[left] != side[right]]
     sides = pd.DataFrame({"group": group, "side": side, "uri": uri}).drop_duplicates(
         ["group", "side"]
@@ -171,8 +175,8 @@ def refuse_leaks(leaks: pd.DataFrame) -> None:
             f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, "
             f"first {worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
             "set clean.hash_radius, clean.neighbours and clean.group_similarity at least as "
-            "strict as split.leak_radius, leak_neighbours and leak_similarity, or declare the pair not_duplicate in "
-            "overrides.csv"
+            "strict as split.leak_radius, leak_neighbours and leak_similarity, or declare the "
+            "pair not_duplicate in overrides.csv"
         )
 
 

@@ -1,8 +1,10 @@
 """Finds pictures that show the same: hashes and descriptors propose pairs, pixels decide."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from stages.lib.registration import (
 )
 from stages.lib.thumbnails import Thumbnails
 
+T = TypeVar("T")
 Positions = NDArray[np.int64]
 Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is turned
 
@@ -65,9 +68,7 @@ class DuplicateSearch:
             for turn, column in ((0, "phash"), (MIRRORED, "phash_mirrored"))
         }
         self.bands = band_passed(thumbnails)
-        self.descriptors = np.concatenate(
-            [descriptors(thumbnails[part]) for part in self._parts()]
-        )
+        self.descriptors = np.concatenate([descriptors(thumbnails[part]) for part in self._parts()])
         self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
         self.nearest: dict[int, Positions] = {}
         self.exact = False  # whether these are the true nearest
@@ -106,10 +107,7 @@ class DuplicateSearch:
     def _by_hash(self) -> Proposals:
         """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
         radius = self.search.hash_radius
-        if self.search.rotations:
-            hashes = self._hashes_of_thumbnails()
-        else:
-            hashes = self.hashes
+        hashes = self._hashes_of_thumbnails() if self.search.rotations else self.hashes
         straight = hashes[0]
         textured = ~is_flat(straight) & ~is_flat(hashes[MIRRORED])
         rows = np.flatnonzero(textured)
@@ -191,10 +189,8 @@ class DuplicateSearch:
 
     def _distances(self, left: Positions, right: Positions, turn: Positions) -> NDArray[np.int64]:
         """Return in how many bits the hashes differ, that of the right one mirrored where it is."""
-        other = np.where(
-            turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right]
-        )
-        return np.bitwise_count(self.hashes[0][left] ^ other).astype(np.int64)
+        other = np.where(turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right])
+        return np.asarray(np.bitwise_count(self.hashes[0][left] ^ other), np.int64)
 
 
 def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
@@ -214,7 +210,8 @@ def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
         ],
         axis=1,
     )
-    return np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
+    found: Proposals = np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
+    return found
 
 
 def _best_of_each(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -236,7 +233,9 @@ def _low_spectrum(thumbnails: Thumbnails) -> NDArray[np.float32]:
     return low
 
 
-def _in_threads(function, parts, description):  # type: ignore[no-untyped-def]
+def _in_threads(
+    function: Callable[[Proposals], T], parts: list[Proposals], description: str
+) -> list[T]:
     """Return function(part) of each, in order; the compiled kernels run side by side."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return list(track(threads.map(function, parts), len(parts), description, "chunks"))

@@ -20,7 +20,8 @@ BLOCKS = 64  # pieces of work, each a range of band values
 
 
 def hamming_join(queries: Hashes, hashes: Hashes, radius: int) -> Pairs:
-    """Return every (i, j) whose hashes `queries[i]` and `hashes[j]` differ in at most `radius` bits.
+    """Return every (i, j) whose hashes `queries[i]` and `hashes[j]` differ in at most `radius`
+    bits.
 
     Exact, by the pigeonhole principle (multi-index hashing, Norouzi et al. 2012): the 64 bits are
     cut into four bands, and two hashes within the radius agree up to a few bits in at least one of
@@ -49,7 +50,8 @@ def hamming_join(queries: Hashes, hashes: Hashes, radius: int) -> Pairs:
         done = threads.map(run, pieces)
         found = list(track(done, len(pieces), "compare hashes", "blocks"))
     pairs = np.concatenate(found) if found else np.empty((0, 2), np.int64)
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    ordered: Pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    return ordered
 
 
 def band_limits(radius: int) -> NDArray[np.int64]:

@@ -20,11 +20,13 @@ Positions = NDArray[np.int64]
 BLOCKS = 8  # a descriptor starts from the means of 8 × 8 blocks
 LUMA_ORDER, CHROMA_ORDER = 6, 2  # highest u + v of the cosine coefficients kept
 LEAST_NORM = 8.0  # coefficients together below this: next to nothing to see
-# Copies whose descriptors have a smaller product are rare: of 3,635 verified pairs of CIFAR-10, 2 %.
+# Copies whose descriptors have a smaller product are rare: 2 % of 3,635 verified pairs of CIFAR-10.
 LEAST_PRODUCT = 0.75
 
 TILE = 512  # pictures compared with as many others at a time: 1 MB of products, which fits a cache
-EXACT_UP_TO = 200_000  # pictures; the products grow with the square: 1,000,000 would take 20 minutes
+EXACT_UP_TO = (
+    200_000  # pictures; the products grow with the square: 1,000,000 would take 20 minutes
+)
 PROBES = 24  # cells that a query looks into beyond that
 GROUP = 64  # products that are looked at together, since hardly any is near enough
 
@@ -130,7 +132,9 @@ def is_exact(candidates: int) -> bool:
     return candidates <= EXACT_UP_TO
 
 
-def _all_tiles(queries: int, candidates: int, halved: bool) -> Iterator[tuple[Positions, Positions]]:
+def _all_tiles(
+    queries: int, candidates: int, halved: bool
+) -> Iterator[tuple[Positions, Positions]]:
     """Yield which queries to compare with which candidates: all, or those behind the diagonal."""
     for top in range(0, queries, TILE):
         for low in range(top if halved else 0, candidates, TILE):

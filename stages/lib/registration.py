@@ -1,8 +1,9 @@
 """Do two thumbnails show the same shot? Lays one over the other and correlates detail and colour.
 
-A pair is first compared coarsely (band-passed luma at 16 × 16, three scales, shifts); what resembles
-is registered by an affine map and only then judged. The kernels are compiled, because a data set
-proposes many pairs: hundreds of thousands for 60,000 pictures.
+A pair is first compared coarsely (band-passed luma at 16 × 16, three scales, shifts); what
+resembles is registered by an affine map and only then judged. The kernels are compiled, because a
+data set proposes many pairs: hundreds of thousands for 60,000 pictures. They stand in one file,
+because the compiler's cache notices a change in the file of a kernel, not in those that it calls.
 """
 
 import math
@@ -43,8 +44,8 @@ GREY_CHROMA = 2.0  # deviation of the chroma below which a picture has no colour
 # Colour counts as its contrast does, but at most half as much as detail: saturated pictures of two
 # things would else correlate by their colour alone.
 LARGEST_COLOUR_SHARE = 0.5
-# A caption or a mended corner must not hide a copy: leaving out any quarter of the picture counts as
-# well, at a price.
+# A caption or a mended corner must not hide a copy: leaving out any quarter of the picture counts
+# as well, at a price.
 PART_PENALTY = 0.05
 HOPELESS = 0.25  # luma that agrees no better is not followed up in colour and parts
 LEAST_OVERLAP = 0.5
@@ -53,21 +54,21 @@ LARGEST_STRETCH = 1.6  # of one axis against the other
 
 def _gauss(deviation: float, radius: int) -> NDArray[np.float32]:
     weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * deviation**2))
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def _zoom(scale: float) -> NDArray[np.float32]:
     """Return the weights of linear interpolation about the centre: one row per sample."""
     middle = (HALF - 1) / 2
     at = np.clip((np.arange(HALF) - middle) / scale + middle, 0, HALF - 1)
-    return np.maximum(1 - np.abs(at[:, None] - np.arange(HALF)), 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - np.abs(at[:, None] - np.arange(HALF)), 0), np.float32)
 
 
 _HALF_BAND = _gauss(BAND_DEVIATION / 2, 3)
 _BAND = _gauss(BAND_DEVIATION, 6)
 _DETAIL = _gauss(DETAIL_DEVIATION, 3)
 _SOFT = _gauss(0.8, 2)
-# First and last row and column of the whole picture, and of it without its bottom, top, right, left.
+# First and last row and column: of the whole, and of it without its bottom, top, right, left.
 _WINDOWS = np.array(
     [
         (0, SIDE, 0, SIDE),
@@ -457,7 +458,9 @@ def _align(left, right, warp, slopes, residual):  # type: ignore[no-untyped-def]
                 square += value * value
                 at += 1
         average = total / area
-        gain = np.float32(1) / np.float32(math.sqrt(max(square - total * average, np.float32(1e-3))))
+        gain = np.float32(1) / np.float32(
+            math.sqrt(max(square - total * average, np.float32(1e-3)))
+        )
         for at in range(area):
             residual[at] = (residual[at] - average) * gain
         for n in range(6):
@@ -483,9 +486,10 @@ def _align(left, right, warp, slopes, residual):  # type: ignore[no-untyped-def]
         warp[1, 0], warp[1, 1] = w10 * ia + w11 * ic, w10 * ib + w11 * id_
         warp[0, 2] = w00 * ix + w01 * iy + w02
         warp[1, 2] = w10 * ix + w11 * iy + w12
-        if abs(tx) + abs(ty) + abs(change[0]) + abs(change[1]) + abs(change[3]) + abs(
-            change[4]
-        ) < 0.01:
+        if (
+            abs(tx) + abs(ty) + abs(change[0]) + abs(change[1]) + abs(change[3]) + abs(change[4])
+            < 0.01
+        ):
             break
     return True
 

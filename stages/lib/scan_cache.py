@@ -17,7 +17,15 @@ from pathlib import Path
 FILE = "scan.sqlite"
 LOCK = "scan.lock"
 # The modules whose code makes the measures: a change in one of them is another recipe.
-MEASURED_BY = ("formats", "images", "decoding", "resampling", "hashing", "measuring")
+MEASURED_BY = (
+    "formats",
+    "framing",
+    "images",
+    "decoding",
+    "resampling",
+    "hashing",
+    "measuring",
+)
 PACKAGES = (
     "imagehash",
     "numpy",

@@ -1,0 +1,58 @@
+"""Plain frames and letterbox bars around a picture, which say nothing about what it shows."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.lib.images import Picture
+
+TOLERANCE = 16  # of 255, in any channel: what lossy compression leaves of a plain colour
+PLAIN_SHARE = 0.97  # of a line's pixels that must have the frame's colour
+EDGE_SHARE = 0.5  # of the first line inside that must not: else it is a plain background
+WIDEST = 0.3  # of a side: a frame is never wider
+
+
+def without_frame(picture: Picture) -> Picture:
+    """Return the part of an RGB picture (height, width, 3) inside a plain frame or between bars.
+
+    Bars of one colour lie on two opposite sides, or on all four, and end in a straight edge: where
+    a thing stands before a plain background, nothing is cut. A picture without them is returned as
+    it is.
+    """
+    top, bottom = _bars(picture)
+    left, right = _bars(picture.swapaxes(0, 1)[:, top : len(picture) - bottom])
+    return picture[top : len(picture) - bottom, left : picture.shape[1] - right]
+
+
+def _bars(picture: Picture) -> tuple[int, int]:
+    """Return how many lines of one colour bar the first and the last side, 0 and 0 unless both
+    do."""
+    sample = picture[[0, -1], ::3, 1]
+    if np.ptp(sample) > 4 * TOLERANCE:  # most pictures, quickly
+        return 0, 0
+    colour = np.median(picture[0], axis=0)
+    if not (_is_plain(picture[0], colour) and _is_plain(picture[-1], colour)):
+        return 0, 0
+    widest = int(WIDEST * len(picture))
+    first, last = (_width(side, colour) for side in (picture[:widest], picture[::-1][:widest]))
+    return (first, last) if first and last else (0, 0)
+
+
+def _width(lines: Picture, colour: NDArray[np.float64]) -> int:
+    """Return how many lines from the first on are plain, 0 unless they end in a straight edge."""
+    width = 0
+    while width < len(lines) and _is_plain(lines[width], colour):
+        width += 1
+    # Shrinking a picture mixes the line at the edge from both sides, so the edge may come one
+    # later.
+    for edge in (width, width + 1):
+        if edge < len(lines) and _differing(lines[edge], colour) >= EDGE_SHARE:
+            return edge
+    return 0
+
+
+def _is_plain(line: Picture, colour: NDArray[np.float64]) -> bool:
+    return _differing(line, colour) <= 1 - PLAIN_SHARE
+
+
+def _differing(line: Picture, colour: NDArray[np.float64]) -> float:
+    return float((np.abs(line - colour).max(axis=1) > TOLERANCE).mean())

@@ -111,9 +111,8 @@ def main() -> None:
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, radius {arguments.radius}\n"
     )
-    print(
-        "| hashes | seconds | peak MB | pairs | brute force | imagededup |\n|---|---|---|---|---|---|"
-    )
+    print("| hashes | seconds | peak MB | pairs | brute force | imagededup |")
+    print("|---|---|---|---|---|---|")
     for count in arguments.counts:
         hashes, mirrored = draw_hashes(arguments.table, count)
         seconds = []

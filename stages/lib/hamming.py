@@ -40,11 +40,12 @@ def hamming_join(queries: Hashes, hashes: Hashes, radius: int) -> Pairs:
     def run(piece: tuple[int, int]) -> Pairs:
         band, start = piece
         table = tables[band]
-        return _join(
+        pairs: Pairs = _join(
             table.queries, table.query_rows, table.query_starts,
             table.hashes, table.hash_rows, table.hash_starts,
             masks[band], limits, band, start, start + VALUES // BLOCKS, radius,
         )  # fmt: skip
+        return pairs
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         done = threads.map(run, pieces)

@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from stages.lib import table
 from stages.lib.errors import InputError
-from stages.lib.table import FILES, INDEX, REMOVED, Table, read_table, write_table
+from stages.lib.table import FILES, INDEX, REMOVED, Table, read_table, write_table, writing_table
 
 LABELS = [
     "NA",
@@ -257,3 +257,44 @@ def test_a_table_with_fewer_columns_is_held_to_their_rules_alone(tmp_path: Path)
 
     assert read.to_dict("records") == [{"uri": "a", "label": "cat"}]
     assert "official_split must be one of" in refusal_on_read(tmp_path / "t.parquet")
+
+
+def test_rows_written_in_groups_are_one_table(tmp_path: Path) -> None:
+    parts = [files("bird", "cat"), files("dog"), files()]
+    for number, part in enumerate(parts):
+        part["uri"] = f"{number}/" + part["uri"]
+
+    with writing_table(tmp_path / "t.parquet", FILES) as add:
+        for part in parts:
+            add(part)
+
+    expected = pd.concat(parts, ignore_index=True)
+    assert_frame_equal(read_table(tmp_path / "t.parquet", FILES), expected)
+
+
+def test_equal_groups_give_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with writing_table(tmp_path / f"{name}.parquet", FILES) as add:
+            add(files("cat", "dog"))
+
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("uris", "message"),
+    [(["b", "a"], "must ascend"), (["a", "a"], "must be unique|must ascend")],
+)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_rows_out_of_order_or_twice_are_an_error_and_leave_the_earlier_table(
+    tmp_path: Path, uris: list[str], message: str, groups: int
+) -> None:
+    path = tmp_path / "t.parquet"
+    write_table(path, files("cat"), FILES)
+    rows = files("cat", "dog").assign(uri=uris)
+    parts = [rows] if groups == 1 else [rows.iloc[:1], rows.iloc[1:]]
+
+    with pytest.raises(InputError, match=message), writing_table(path, FILES) as add:
+        for part in parts:
+            add(part)
+
+    assert_frame_equal(read_table(path, FILES), files("cat"))

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
+from reading import as_read
 
 from stages import clean
 from stages.clean import Params
-from stages.lib.duplicates import PAIR_COLUMNS
+from stages.lib.duplicates import PAIR_COLUMNS, DuplicateSearch, Search
 from stages.lib.errors import InputError
-from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.overrides import Overrides, idle_overrides, relabel
 from stages.lib.quality import FlagLimits
 from stages.lib.table import CLEAN, CLUSTERS, DUPLICATES, RAW_TRUTH, REMOVED
@@ -57,11 +57,7 @@ def decide(
 
 def searched(scan: pd.DataFrame, overrides: Overrides, params: Params) -> clean.Decision:
     """Return all that is decided. scan: as the fixture makes it, with thumbnails as bytes."""
-    empty = bytes(THUMBNAIL_BYTES)
-    pixels = b"".join(thumbnail or empty for thumbnail in scan["thumbnail"])
-    thumbnails = np.frombuffer(pixels, np.uint8).reshape(-1, THUMBNAIL_BYTES)
-    rows = scan.assign(thumbnail=np.arange(len(scan)))
-    return clean.decide(rows, thumbnails, overrides, params)
+    return clean.decide(*as_read(scan), overrides, params)
 
 
 def reasons(removed: pd.DataFrame) -> dict[str, str]:
@@ -280,22 +276,34 @@ def scans(draw: st.DrawFn, splits: list[str] = SPLIT_NAMES) -> tuple[pd.DataFram
 def decided(
     scan: pd.DataFrame, similar: Similarities, policy: Any, overrides: Overrides = NOTHING
 ) -> clean.Decision:
-    """Return what clean makes of a table of which it is known who resembles whom."""
+    """Return what clean makes of a table of which it is known who resembles whom.
+
+    Every second pair is found only on a second look, if both are still there.
+    """
 
     class KnownPairs:
         def __init__(self, rows: pd.DataFrame, *_: Any) -> None:
             names = rows["image_id"].tolist()
-            found = [
+            tied = [
                 (left, right, similar[frozenset((names[left], names[right]))], False, 0, 4)
                 for left, right in combinations(range(len(names)), 2)
                 if frozenset((names[left], names[right])) in similar
             ]
+            late = {pair for at, pair in enumerate(sorted(similar, key=sorted)) if at % 2}
+            self.hidden = [at for at in tied if frozenset(names[row] for row in at[:2]) in late]
+            self.found = [at for at in tied if at not in self.hidden]
+
+        @property
+        def pairs(self) -> pd.DataFrame:
             kinds = ("int64", "int64", "float64", "bool", "int64", "int64")
-            pairs = pd.DataFrame(found, columns=list(PAIR_COLUMNS))
-            self.pairs = pairs.astype(dict(zip(PAIR_COLUMNS, kinds, strict=True)))
+            pairs = pd.DataFrame(sorted(self.found), columns=list(PAIR_COLUMNS))
+            return pairs.astype(dict(zip(PAIR_COLUMNS, kinds, strict=True)))
 
         def look_again(self, present: Any) -> bool:
-            return False
+            more = [at for at in self.hidden if present[at[0]] and present[at[1]]]
+            self.hidden = [at for at in self.hidden if at not in more]
+            self.found += more
+            return bool(more)
 
     params = replace(PARAMS, remove_similarity=0.95, group_similarity=0.9, label_conflicts=policy)
     with pytest.MonkeyPatch.context() as patch:
@@ -380,6 +388,101 @@ def test_no_two_that_stay_are_duplicates_of_one_label(
         tied = frozenset((left.image_id, right.image_id)) in similar
         clip = left.clip == right.clip != "" and left.label == right.label
         assert left.group_id == right.group_id or not (tied or clip)
+
+
+# --- What split relies on, on pictures ----------------------------------------------------------
+
+
+@pytest.fixture
+def crowd(
+    scanned: Scanned, textured_picture: Callable[..., np.ndarray], encode: Maker
+) -> pd.DataFrame:
+    """Return the scan of pictures that have more near copies than neighbours, and new neighbours
+    once those are gone: mixtures of three pictures, and pairs that resemble each other, thrice.
+    """
+    files = {}
+    corners = [textured_picture(40 + n, 48, 48, 10) for n in range(3)]
+    for at, share in enumerate((i, j, 7 - i - j) for i in range(8) for j in range(8 - i)):
+        mixed = sum(part / 7 * corner for part, corner in zip(share, corners, strict=True))
+        picture = np.asarray(mixed, np.uint8)[:, :: -1 if at % 5 == 0 else 1]
+        label = "dog" if share[0] > 5 else "cat"
+        files[f"{label}/mixed{at}.png"] = encode(np.ascontiguousarray(picture))
+    for pair in range(6):
+        one, other = (textured_picture(50 + 2 * pair + n, 48, 48, 10) for n in range(2))
+        for name, picture in (("one", one), ("two", (0.6 * one + 0.4 * other).astype(np.uint8))):
+            for encoding in ("png", "jpeg", "jpeg_rough"):
+                files[f"cat/{pair}{name}.{encoding}"] = encode(picture, encoding)
+    return scanned(files)
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "majority", "keep"])
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("neighbours", [1, 2])
+def test_a_new_search_among_what_stays_ties_no_two_groups(
+    crowd: pd.DataFrame, neighbours: int, rotations: bool, policy: Any
+) -> None:
+    params = replace(
+        PARAMS,
+        hash_radius=2,  # so that it is neighbours that count
+        neighbours=neighbours,
+        rotations=rotations,
+        label_conflicts=policy,
+    )
+
+    kept, removed = decide(crowd, NOTHING, params)
+
+    rows, thumbnails = as_read(crowd[crowd["uri"].isin(kept["uri"])])
+    search = DuplicateSearch(rows, thumbnails, Search(2, neighbours, False, 0.7))
+    groups = kept.set_index("uri").loc[rows["uri"], "group_id"].to_numpy()
+    assert (groups[search.pairs["left"]] == groups[search.pairs["right"]]).all()
+    assert len(search.pairs) > 6
+    assert not removed.empty
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "majority", "keep"])
+def test_cleaning_pictures_that_were_kept_removes_nothing(crowd: pd.DataFrame, policy: Any) -> None:
+    params = replace(PARAMS, hash_radius=2, neighbours=1, label_conflicts=policy)
+    kept, _ = decide(crowd, NOTHING, params)
+
+    again, removed = decide(crowd[crowd["uri"].isin(kept["uri"])], NOTHING, params)
+
+    assert removed.empty
+    assert again["uri"].tolist() == kept["uri"].tolist()
+
+
+@pytest.mark.parametrize("policy", ["quarantine", "majority", "keep"])
+def test_no_table_depends_on_the_order_of_the_scanned_rows(
+    crowd: pd.DataFrame, policy: Any
+) -> None:
+    params = replace(PARAMS, hash_radius=2, neighbours=1, rotations=True, label_conflicts=policy)
+    contracts = (CLEAN, REMOVED, DUPLICATES, CLUSTERS)
+
+    there, back = (
+        searched(rows, NOTHING, params) for rows in (crowd, crowd.sample(frac=1, random_state=0))
+    )
+
+    for one, other, contract in zip(there, back, contracts, strict=True):
+        key = list(contract.key)
+        assert_frame_equal(
+            *(table.sort_values(key).reset_index(drop=True) for table in (one, other))
+        )
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_a_turned_copy_goes_only_where_rotations_are_looked_for(
+    scanned: Scanned, textured_picture: Callable[..., np.ndarray], encode: Maker, rotations: bool
+) -> None:
+    picture = textured_picture(0, 48, 48)
+    turned = np.ascontiguousarray(np.rot90(picture))
+    scan = scanned({"cat/1.png": encode(picture), "cat/2.jpg": encode(turned, "jpeg")})
+
+    found = searched(scan, NOTHING, replace(PARAMS, rotations=rotations))
+
+    assert reasons(found.removed) == ({"cat/2.jpg": "near_duplicate"} if rotations else {})
+    # Three quarters more and the copy looks like the original.
+    columns = ["left_uri", "right_uri", "mirrored", "rotation", "level"]
+    expected = [["cat/1.png", "cat/2.jpg", False, 270, "remove"]] if rotations else []
+    assert found.duplicates[columns].to_numpy().tolist() == expected
 
 
 # --- Groups -------------------------------------------------------------------------------------

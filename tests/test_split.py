@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from reading import as_read
 
 from stages import split
 from stages.lib.errors import InputError
@@ -16,7 +17,7 @@ from stages.lib.overrides import Overrides
 from stages.lib.table import SPLITS
 from stages.split import Params, assign_splits, find_leaks, fractions, refuse_leaks
 
-PARAMS = Params(seed=7, val=0.2, test=0.1, leak_radius=10, leak_similarity=0.9)
+PARAMS = Params(seed=7, val=0.2, test=0.1, leak_radius=10, leak_neighbours=3, leak_similarity=0.7)
 NOTHING = Overrides(frozenset(), frozenset(), {}, frozenset())
 Scanned = Callable[..., pd.DataFrame]
 
@@ -265,6 +266,13 @@ def clean_split(scanned: Scanned, picture_file: Callable[..., bytes]) -> pd.Data
     return rows.assign(group_id=rows["image_id"], split=["train", "val", "test"] * 2)
 
 
+def leaks_in(
+    rows: pd.DataFrame, overrides: Overrides = NOTHING, params: Params = PARAMS
+) -> pd.DataFrame:
+    """Return the leaks of a split. rows: with thumbnails as bytes."""
+    return find_leaks(*as_read(rows), overrides, params)
+
+
 def with_file(rows: pd.DataFrame, scanned: Scanned, data: bytes, split: str) -> pd.DataFrame:
     """Return the rows and one more, a group of its own, on the given side."""
     more = scanned({"cat/planted.png": data})
@@ -273,14 +281,14 @@ def with_file(rows: pd.DataFrame, scanned: Scanned, data: bytes, split: str) -> 
 
 
 def test_different_pictures_are_no_leak(clean_split: pd.DataFrame) -> None:
-    leaks = find_leaks(clean_split, NOTHING, PARAMS)
+    leaks = leaks_in(clean_split)
 
     assert leaks.empty
     refuse_leaks(leaks)
 
 
 @pytest.mark.parametrize("side", ["val", "test"])
-@pytest.mark.parametrize("kind", ["equal", "reencoded", "smaller", "mirrored"])
+@pytest.mark.parametrize("kind", ["equal", "reencoded", "smaller", "mirrored", "cropped"])
 def test_a_copy_on_another_side_is_found_whatever_its_group_says(
     clean_split: pd.DataFrame,
     scanned: Scanned,
@@ -295,10 +303,14 @@ def test_a_copy_on_another_side_is_found_whatever_its_group_says(
         "reencoded": encode(picture, "jpeg_rough"),
         "smaller": encode(textured_picture(0, 36, 48), "jpeg"),
         "mirrored": encode(np.ascontiguousarray(picture[:, ::-1]), "jpeg"),
+        "cropped": encode(np.ascontiguousarray(picture[3:-3, 4:-4])),
     }
     rows = with_file(clean_split, scanned, copies[kind], side)
+    if kind == "cropped":  # this one is found among the neighbours alone
+        two = rows["phash"].to_numpy()[[0, -1]]
+        assert np.bitwise_count(two[0] ^ two[1]) > PARAMS.leak_radius
 
-    leaks = find_leaks(rows, NOTHING, PARAMS)
+    leaks = leaks_in(rows)
 
     assert leaks[["left", "right"]].to_numpy().tolist() == [["cat/0.png", "cat/planted.png"]]
     assert leaks["similarity"].iloc[0] >= PARAMS.leak_similarity
@@ -311,21 +323,47 @@ def test_a_copy_on_the_same_side_is_no_leak(
 ) -> None:
     rows = with_file(clean_split, scanned, picture_file(0, "jpeg"), "train")
 
-    assert find_leaks(rows, NOTHING, PARAMS).empty
+    assert leaks_in(rows).empty
 
 
 def test_a_torn_group_is_a_leak_even_where_the_pixels_differ(clean_split: pd.DataFrame) -> None:
     torn = clean_split.assign(group_id=["a", "a", "b", "c", "d", "e"])
 
-    leaks = find_leaks(torn, NOTHING, PARAMS)
+    leaks = leaks_in(torn)
 
     assert leaks.to_numpy().tolist() == [["cat/0.png", "cat/1.png", 1.0]]
+
+
+@pytest.mark.parametrize(("other", "leaks"), [("walk", 1), ("run", 0)])
+def test_two_frames_of_a_clip_on_two_sides_are_a_leak(
+    clean_split: pd.DataFrame, other: str, leaks: int
+) -> None:
+    clips = clean_split.assign(clip=["walk", other, "", "", "", ""])
+
+    found = leaks_in(clips)
+
+    expected = [["cat/0.png", "cat/1.png", 1.0]] * leaks
+    assert found.to_numpy().tolist() == expected
+
+
+def test_two_that_resemble_each_other_less_than_asked_for_are_no_leak(
+    clean_split: pd.DataFrame,
+    scanned: Scanned,
+    textured_picture: Callable[..., np.ndarray],
+    encode: Callable[..., bytes],
+) -> None:
+    mixed = (0.7 * textured_picture(0) + 0.3 * textured_picture(9)).astype(np.uint8)
+    rows = with_file(clean_split, scanned, encode(mixed), "test")
+
+    found = [leaks_in(rows, params=replace(PARAMS, leak_similarity=at)) for at in (0.7, 0.99)]
+
+    assert [len(leaks) for leaks in found] == [1, 0]
 
 
 def test_a_whole_group_is_no_leak(clean_split: pd.DataFrame) -> None:
     whole = clean_split.assign(group_id=["a", "b", "c", "a", "b", "c"])
 
-    assert find_leaks(whole, NOTHING, PARAMS).empty
+    assert leaks_in(whole).empty
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -336,8 +374,8 @@ def test_a_pair_told_apart_by_a_person_is_no_leak(
     pair = sorted(rows["image_id"].iloc[[0, -1]])
     told = replace(NOTHING, not_duplicate=frozenset({(pair[0], pair[1])}))
 
-    assert find_leaks(rows.iloc[:: -1 if swap else 1], told, PARAMS).empty
-    assert len(find_leaks(rows, NOTHING, PARAMS)) == 1
+    assert leaks_in(rows.iloc[:: -1 if swap else 1], told).empty
+    assert len(leaks_in(rows)) == 1
 
 
 def test_the_worst_leak_is_named_first() -> None:

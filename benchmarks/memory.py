@@ -25,11 +25,18 @@ import pandas as pd
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from stages.lib.images import CHROMA_SIDE, THUMBNAIL_BYTES, THUMBNAIL_SIDE  # noqa: E402
 from stages.lib.table import FILES, RAW_TRUTH, SCAN, write_table, writing_table  # noqa: E402
 from stages.lib.thumbnails import read_scan  # noqa: E402
 
 LINKED = 200  # files of the table that stand for all: a file can have 65,000 links
 PART = 20_000
+_LUMA, _CHROMA = THUMBNAIL_SIDE**2, CHROMA_SIDE**2
+_PLANES = (
+    (slice(0, _LUMA), THUMBNAIL_SIDE),
+    (slice(_LUMA, _LUMA + _CHROMA), CHROMA_SIDE),
+    (slice(_LUMA + _CHROMA, THUMBNAIL_BYTES), CHROMA_SIDE),
+)
 
 
 def run_stage(name: str, project: Path) -> str:
@@ -69,10 +76,19 @@ def synthetic_rows(table: Path, count: int) -> Iterator[pd.DataFrame]:
     random = np.random.default_rng(7)
     for start in range(0, count, PART):
         size = min(PART, count - start)
-        one, other = (usable[random.integers(0, len(usable), size)] for _ in range(2))
-        blend = thumbnails[one] * np.float32(0.6) + thumbnails[other] * np.float32(0.4)
-        blend += random.normal(0, 4, blend.shape).astype(np.float32)
-        pixels = np.clip(blend, 0, 255).astype(np.uint8)
+        drawn = usable[random.integers(0, len(usable), (4, size))]
+        mosaic = np.empty((size, THUMBNAIL_BYTES), np.float32)
+        for plane, side in _PLANES:
+            pictures = mosaic[:, plane].reshape(size, side, side)
+            half = side // 2
+            for part in range(4):
+                rows_at = slice(half * (part // 2), half * (part // 2) + half)
+                columns = slice(half * (part % 2), half * (part % 2) + half)
+                quarter = thumbnails[drawn[part], plane].reshape(size, side, side)
+                pictures[:, rows_at, columns] = quarter[:, rows_at, columns]
+        mosaic += random.normal(0, 4, mosaic.shape).astype(np.float32)
+        pixels = np.clip(mosaic, 0, 255).astype(np.uint8)
+        one = drawn[0]
         rows = own.iloc[one].reset_index(drop=True)
         names = np.arange(start, start + size)
         for column in ("phash", "phash_mirrored"):

@@ -1,4 +1,4 @@
-"""Pixels: every kind of file becomes upright RGB, resizing keeps its word, copies correlate."""
+"""Pixels: every kind of file becomes upright RGB, resizing keeps its word."""
 
 import io
 from collections.abc import Callable
@@ -9,33 +9,24 @@ import pytest
 from PIL import Image
 
 from stages.lib.images import (
-    THUMBNAIL_SIDE,
     Preprocessing,
-    correlation,
     measure_levels,
     prepare_picture,
     read_picture,
     resize_picture,
     sharpness,
     shrink,
-    thumbnail,
     to_grey,
     upright,
 )
 
 Texture = Callable[..., np.ndarray]
-DUPLICATE, DIFFERENT = 0.95, 0.9
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def small(pixels: np.ndarray) -> np.ndarray:
-    """Return the luma of a picture's thumbnail."""
-    return thumbnail(pixels)[: THUMBNAIL_SIDE**2].reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
 
 
 # --- Reading ----------------------------------------------------------------------------------
@@ -284,90 +275,3 @@ def test_a_blurred_picture_is_less_sharp(textured_picture: Texture) -> None:
     blurred = np.asarray(Image.fromarray(sharp).resize((8, 6)).resize((64, 48)))
 
     assert sharpness(to_grey(blurred)) < sharpness(to_grey(sharp))
-
-
-# --- Correlation of thumbnails ----------------------------------------------------------------
-
-SEEDS = range(12)
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_1_a_picture_correlates_fully_with_itself(textured_picture: Texture, seed: int) -> None:
-    picture = small(textured_picture(seed))
-
-    assert correlation(picture, picture) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_2_correlation_is_the_same_both_ways_round(textured_picture: Texture) -> None:
-    pictures = [small(textured_picture(seed)) for seed in SEEDS]
-    pictures += [np.roll(picture, 2, axis=1) for picture in pictures[:4]]
-
-    for left in pictures:
-        for right in pictures:
-            assert correlation(left, right) == correlation(right, left)
-
-
-@pytest.mark.parametrize(
-    ("scale", "offset"), [(1.0, 30), (1.0, -30), (0.7, 0), (0.5, 60), (1.2, -20)]
-)
-def test_3_brightness_and_contrast_do_not_matter(
-    textured_picture: Texture, scale: float, offset: int
-) -> None:
-    for seed in SEEDS:
-        pixels = textured_picture(seed) * 0.7 + 30  # leaves room, so that nothing is clipped away
-        changed = np.clip(pixels * scale + offset, 0, 255).astype(np.uint8)
-
-        assert correlation(small(pixels.astype(np.uint8)), small(changed)) > 0.97
-
-
-@pytest.mark.parametrize("blobs", [7, 20])
-@pytest.mark.parametrize("across", [0, 1, 2, 3, 4, 6])
-@pytest.mark.parametrize("down", [0, 1, 3, 5])
-def test_4_a_small_shift_keeps_a_copy_a_copy(
-    textured_picture: Texture, across: int, down: int, blobs: int
-) -> None:
-    # 2 pixels of the picture are 1 of its thumbnail, so odd shifts are half thumbnail pixels.
-    for seed in SEEDS:
-        pixels = textured_picture(seed, 80, 80, blobs)
-        left = small(pixels[:64, :64])
-        right = small(pixels[down : down + 64, across : across + 64])
-
-        assert correlation(left, right) >= DUPLICATE
-
-
-def test_5_different_pictures_stay_below_the_level_of_groups(textured_picture: Texture) -> None:
-    pictures = [small(textured_picture(seed)) for seed in range(40)]
-
-    highest = max(
-        correlation(left, right) for at, left in enumerate(pictures) for right in pictures[:at]
-    )
-
-    assert highest < DIFFERENT
-
-
-def test_6_a_flat_picture_correlates_with_nothing(textured_picture: Texture) -> None:
-    flat = np.full((THUMBNAIL_SIDE, THUMBNAIL_SIDE), 128, np.uint8)
-    nearly = flat + (np.arange(32, dtype=np.uint8) % 2)
-
-    others = (flat, nearly, small(textured_picture(0)))
-
-    assert [correlation(flat, other) for other in others] == [0.0, 0.0, 0.0]
-    assert [correlation(other, nearly) for other in others] == [0.0, 0.0, 0.0]
-
-
-@pytest.mark.parametrize("encoding", ["jpeg", "jpeg_rough", "webp", "gif"])
-def test_7_a_copy_in_another_encoding_and_size_stays_a_copy(
-    textured_picture: Texture, encode: Callable[..., bytes], encoding: str
-) -> None:
-    for seed in SEEDS:
-        pixels = textured_picture(seed)
-        half = np.asarray(Image.fromarray(pixels).resize((40, 30)))
-
-        assert correlation(small(pixels), small(read_picture(encode(half, encoding)))) >= DUPLICATE
-
-
-def test_8_correlation_lies_between_minus_one_and_one(textured_picture: Texture) -> None:
-    picture = small(textured_picture(0))
-
-    assert -1 <= correlation(picture, 255 - picture) < 0.5
-    assert correlation(picture, picture) <= 1

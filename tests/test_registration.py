@@ -20,7 +20,7 @@ from stages.lib.registration import (
 
 Texture = Callable[..., np.ndarray]
 Encode = Callable[..., bytes]
-REMOVE, GROUP = 0.85, 0.70  # the usual levels of clean
+REMOVE, GROUP = 0.85, 0.72  # the usual levels of clean
 SEEDS = range(12)
 TEXTURES = (11, 16, 24)  # spots each way on a scene, from smooth to fine
 SIDE, SCENE = 96, 160

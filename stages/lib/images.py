@@ -35,11 +35,6 @@ THUMBNAIL_BYTES = THUMBNAIL_SIDE**2 + 2 * CHROMA_SIDE**2
 COLOUR_TOLERANCE = 5  # of 255: chroma further off from neutral can be seen
 VALUES = np.arange(256)
 QUANTILES = np.array([0.05, 0.99])
-SHIFT = 3  # thumbnails are compared over shifts of up to this many pixels each way
-FLAT_DEVIATION = 2.0  # a thumbnail with less contrast than this (of 255) shows nothing to compare
-
-# Below this correlation, half-pixel shifts never lift a pair to a duplicate's level.
-WORTH_REFINING = 0.75
 PREPROCESSING = "preprocessing.json"
 
 END_OF_IMAGE = b"\xff\xd9"  # of a JPEG
@@ -231,32 +226,6 @@ def sharpness(grey: Picture) -> float:
     """
     _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
-
-
-def correlation(left: Picture, right: Picture) -> float:
-    """Return the highest zero-mean normalised cross-correlation of two thumbnails, −1 to 1.
-
-    The centre of each is slid over the other by up to SHIFT pixels, so the value is the same both
-    ways round. Where whole pixels come close, half pixels are tried too: a copy shifted by half a
-    thumbnail pixel loses its fine texture otherwise. A thumbnail without contrast correlates with
-    nothing: 0.
-    """
-    if left.std() < FLAT_DEVIATION or right.std() < FLAT_DEVIATION:
-        return 0.0
-    value = _slide(left, right, SHIFT)
-    if value < WORTH_REFINING:
-        return value
-    double = 2 * THUMBNAIL_SIDE
-    fine = _slide(_resize(left, double, double), _resize(right, double, double), 2 * SHIFT)
-    return min(max(value, fine), 1.0)
-
-
-def _slide(left: Picture, right: Picture, shift: int) -> float:
-    inner = slice(shift, len(left) - shift)
-    return max(
-        float(cv2.matchTemplate(outer, centre[inner, inner], cv2.TM_CCOEFF_NORMED).max())
-        for outer, centre in ((left, right), (right, left))
-    )
 
 
 def _resize(pixels: Picture, height: int, width: int) -> Picture:

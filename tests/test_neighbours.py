@@ -203,6 +203,89 @@ def test_8_no_neighbours_can_be_asked_for() -> None:
     assert nearest_neighbours(found, 0, everywhere, everywhere, 0).shape == (20, 0)
 
 
+# --- The search in the nearest cells alone ------------------------------------------------------
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_search_in_all_cells_is_exact(monkeypatch: pytest.MonkeyPatch, turn: int) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 50)
+    monkeypatch.setattr(neighbours, "TILE", 7)
+    found, everywhere = with_ties(4, 90), np.arange(90)
+    assert not neighbours.is_exact(90)
+
+    nearest = nearest_neighbours(found, turn, everywhere, everywhere, 3)
+
+    # There are fewer cells than are looked into.
+    np.testing.assert_array_equal(nearest, brute_force(found, turn, everywhere, everywhere, 3))
+
+
+@pytest.mark.parametrize("probes", [1, 2, 5])
+@pytest.mark.parametrize("turn", [0, 1, 4])
+def test_what_a_search_in_few_cells_finds_is_true_and_more_cells_find_more(
+    monkeypatch: pytest.MonkeyPatch, turn: int, probes: int
+) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 50)
+    one, everywhere = in_groups(3, 400, 12), np.arange(600)
+    found = np.concatenate([one, turned(one[:200], turn) + 0.02 * in_groups(1, 200, 200)])
+    all_near = brute_force(found, turn, everywhere, everywhere, 600)
+
+    share = []
+    for some in (probes, 25):  # which is all of them
+        monkeypatch.setattr(neighbours, "PROBES", some)
+        nearest = nearest_neighbours(found, turn, everywhere, everywhere, 3)
+        for row, near in zip(nearest, all_near, strict=True):
+            kept = [at for at in near if at >= 0 and at in row]
+            assert row[row >= 0].tolist() == kept  # neighbours, and the nearest first
+        share.append(np.mean(nearest == all_near[:, :3]))
+
+    assert share[0] <= share[1] == 1
+
+
+def test_a_copy_lies_in_a_cell_that_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(neighbours, "PROBES", 4)
+    rng = np.random.default_rng(0)
+    found = in_groups(0, 500, 500)
+    copies = found[:100] + 0.02 * rng.normal(size=(100, DIMENSIONS)).astype(np.float32)
+    both = np.concatenate([found, copies])
+
+    nearest = nearest_neighbours(both, 0, np.arange(100), np.arange(600), 1)
+
+    textured = found[:100].any(axis=1)
+    assert (nearest[textured, 0] == np.arange(500, 600)[textured]).mean() > 0.98
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_the_number_of_threads_has_no_say_in_cells_either(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(neighbours, "PROBES", 2)
+    found, everywhere = with_ties(5, 120), np.arange(120)
+    expected = nearest_neighbours(found, 4, everywhere, everywhere, 3)
+
+    monkeypatch.setattr(os, "cpu_count", lambda: threads)
+
+    nearest = nearest_neighbours(found, 4, everywhere, everywhere, 3)
+    np.testing.assert_array_equal(nearest, expected)
+
+
+@pytest.mark.parametrize(("queries", "candidates"), [(0, 0), (0, 3), (3, 0), (3, 1)])
+@pytest.mark.parametrize("exact_up_to", [0, 100])
+def test_few_or_no_queries_and_candidates_are_no_error(
+    monkeypatch: pytest.MonkeyPatch, queries: int, candidates: int, exact_up_to: int
+) -> None:
+    monkeypatch.setattr(neighbours, "EXACT_UP_TO", exact_up_to)
+    found = in_groups(0, 10, 1)
+
+    nearest = nearest_neighbours(
+        found, 0, np.arange(1, queries + 1), np.arange(4, 4 + candidates), 2
+    )
+
+    assert nearest.shape == (queries, 2)
+    assert set(nearest.ravel()) <= {-1, *range(4, 4 + candidates)}
+
+
 # --- Descriptors --------------------------------------------------------------------------------
 
 

@@ -1,11 +1,14 @@
 """Thumbnails: the array holds row by row what scan wrote, and zeros where there is no picture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from stages.lib.errors import InputError
@@ -64,6 +67,25 @@ def test_the_array_is_what_was_written_whatever_the_row_groups(
     found = read_thumbnails(tmp_path / "scan.parquet")
 
     assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, np.where(present[:, None], pictures, 0))
+
+
+@pytest.mark.parametrize("missing", [[], [0], [13, 14, 15], [39]])
+def test_batches_that_begin_within_their_buffers_are_read_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: list[int]
+) -> None:
+    pictures, present = noise(40), ~np.isin(np.arange(40), missing)
+    write_in_groups(tmp_path / "scan.parquet", scan_table(pictures, present), [40])
+    whole = pq.ParquetFile.iter_batches
+
+    def in_slices(*args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        for batch in whole(*args, **options):
+            yield from (batch.slice(start, 14) for start in range(0, len(batch), 14))
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", in_slices)
+
+    found = read_thumbnails(tmp_path / "scan.parquet")
+
     np.testing.assert_array_equal(found, np.where(present[:, None], pictures, 0))
 
 

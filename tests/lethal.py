@@ -23,7 +23,7 @@ def decode(item: str) -> str:
         while True:
             libc.sleep(1000)
     elif item == "starve":
-        return str(len([bytearray(50_000_000) for _ in range(1000)]))
+        return str(len([bytearray(10_000_000) for _ in range(10_000)]))
     elif item == "exit":
         os._exit(0)
     elif item == "kill":

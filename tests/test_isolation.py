@@ -17,7 +17,7 @@ from stages.lib.isolation import Limits, Lost, Sandbox, end_all, pack, run_isola
 from stages.lib.parallel import FEW, ParallelParams, map_in_order
 
 ROOT = Path(__file__).parent.parent
-LIMITS = Limits(seconds=0.5, megabytes=300)
+LIMITS = Limits(seconds=1.0, megabytes=100)
 
 
 def is_alive(process: int) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.lib.images import Picture
+from stages.lib.images import Picture, share_near
 
 TOLERANCE = 16  # of 255, in any channel: what lossy compression leaves of a plain colour
 PLAIN_SHARE = 0.97  # of a line's pixels that must have the frame's colour
@@ -24,35 +24,28 @@ def without_frame(picture: Picture) -> Picture:
 
 
 def _bars(picture: Picture) -> tuple[int, int]:
-    """Return how many lines of one colour bar the first and the last side, 0 and 0 unless both
-    do."""
-    sample = picture[[0, -1], ::3, 1]
-    if np.ptp(sample) > 4 * TOLERANCE:  # most pictures, quickly
-        return 0, 0
+    """Return how many lines of one colour bar the first and last side; 0, 0 unless both do."""
+    for line in (picture[0, ::3, 1], picture[-1, ::3, 1]):
+        if int(line.max()) - int(line.min()) > 4 * TOLERANCE:  # most pictures, quickly
+            return 0, 0
     colour = np.median(picture[0], axis=0)
-    if not (_is_plain(picture[0], colour) and _is_plain(picture[-1], colour)):
-        return 0, 0
-    widest = int(WIDEST * len(picture))
-    first, last = (_width(side, colour) for side in (picture[:widest], picture[::-1][:widest]))
+    widest = max(int(WIDEST * len(picture)), 1)
+    first, last = (
+        _width(share_near(side, colour, TOLERANCE))
+        for side in (picture[:widest], picture[: -widest - 1 : -1])
+    )
     return (first, last) if first and last else (0, 0)
 
 
-def _width(lines: Picture, colour: NDArray[np.float64]) -> int:
-    """Return how many lines from the first on are plain, 0 unless they end in a straight edge."""
-    width = 0
-    while width < len(lines) and _is_plain(lines[width], colour):
-        width += 1
+def _width(near: NDArray[np.float64]) -> int:
+    """Return how many lines from the first on are plain, 0 unless they end in a straight edge.
+
+    near: the share of each line's pixels that have the frame's colour.
+    """
+    width = int(np.argmin(np.append(near >= PLAIN_SHARE, False)))
     # Shrinking a picture mixes the line at the edge from both sides, so the edge may come one
     # later.
-    for edge in (width, width + 1):
-        if edge < len(lines) and _differing(lines[edge], colour) >= EDGE_SHARE:
+    for edge in range(width, min(width + 2, len(near))):
+        if width and near[edge] <= 1 - EDGE_SHARE:
             return edge
     return 0
-
-
-def _is_plain(line: Picture, colour: NDArray[np.float64]) -> bool:
-    return _differing(line, colour) <= 1 - PLAIN_SHARE
-
-
-def _differing(line: Picture, colour: NDArray[np.float64]) -> float:
-    return float((np.abs(line - colour).max(axis=1) > TOLERANCE).mean())

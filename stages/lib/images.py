@@ -186,6 +186,17 @@ def thumbnail(pixels: Picture) -> Picture:
     return np.concatenate([plane.ravel() for plane in planes])
 
 
+def share_near(
+    lines: Picture, colour: NDArray[np.float64], tolerance: float
+) -> NDArray[np.float64]:
+    """Return for each line of RGB pixels the share that lies within `tolerance` of a colour, in
+    every channel. Shape (lines,), 0 to 1.
+    """
+    low, high = np.maximum(colour - tolerance, 0), np.minimum(colour + tolerance, 255)
+    near = cv2.inRange(np.ascontiguousarray(lines), low, high)
+    return np.asarray(near.mean(axis=1) / 255, np.float64)
+
+
 def shows_colour(thumbnail: Picture) -> bool:
     """Tell whether a thumbnail shows a colour that an eye could see.
 

@@ -28,7 +28,7 @@ def _bars(picture: Picture) -> tuple[int, int]:
     for line in (picture[0, ::3, 1], picture[-1, ::3, 1]):
         if int(line.max()) - int(line.min()) > 4 * TOLERANCE:  # most pictures, quickly
             return 0, 0
-    colour = np.median(picture[0], axis=0)
+    colour = picture[0].mean(axis=0)
     widest = max(int(WIDEST * len(picture)), 1)
     first, last = (
         _width(share_near(side, colour, TOLERANCE))

@@ -194,7 +194,8 @@ def share_near(
     """
     low, high = np.maximum(colour - tolerance, 0), np.minimum(colour + tolerance, 255)
     near = cv2.inRange(np.ascontiguousarray(lines), low, high)
-    return np.asarray(near.mean(axis=1) / 255, np.float64)
+    shares = cv2.reduce(near, 1, cv2.REDUCE_AVG, dtype=cv2.CV_64F)[:, 0] / 255
+    return np.asarray(shares, np.float64)
 
 
 def shows_colour(thumbnail: Picture) -> bool:

@@ -192,6 +192,20 @@ def test_9_a_grey_copy_of_a_colour_picture_is_a_copy(
     assert_copies(*((grey, pictures) if swap else (pictures, grey)))
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_grey_copy_whose_encoder_has_left_a_breath_of_colour_is_a_copy(
+    pictures: list[np.ndarray], side: int
+) -> None:
+    both = np.stack([thumbnails_of(pictures)] * 2)
+    chroma = both[side, :, THUMBNAIL_SIDE**2 :]
+    chroma[:] = np.random.default_rng(0).integers(127, 130, chroma.shape)
+    at = np.arange(len(pictures))
+
+    _, similarity = compare(np.concatenate(both), at, at + len(at), 0)
+
+    assert similarity.min() > 0.95
+
+
 def test_10_several_changes_at_once_keep_a_copy_a_copy(
     scenes: list[np.ndarray], encode: Encode
 ) -> None:

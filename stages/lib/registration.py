@@ -47,6 +47,10 @@ LARGEST_COLOUR_SHARE = 0.5
 # A caption or a mended corner must not hide a copy: leaving out any quarter of the picture counts
 # as well, at a price.
 PART_PENALTY = 0.05
+# Where the share of detail in one picture is so many times that in the other, that one has lost it:
+# then coarser detail is compared, at a price.
+BLUNT_RATIO = 3.0
+BLUNT_PENALTY = 0.08
 HOPELESS = 0.25  # luma that agrees no better is not followed up in colour and parts
 LEAST_OVERLAP = 0.5
 LARGEST_STRETCH = 1.6  # of one axis against the other
@@ -551,6 +555,16 @@ def _agreement(luma, blue, red, moved, fine, inside, window):  # type: ignore[no
 
 
 @njit(nogil=True, cache=True, fastmath=True)
+def _is_one_blunt(luma, moved, fine, inside):  # type: ignore[no-untyped-def]
+    """Tell whether one of the two has lost its fine detail, as a small or blurred copy has."""
+    none, whole = np.float32(0), _WINDOWS[0]
+    _, one, other, _ = _moments(fine[0], fine[1], luma, moved, none, inside, whole)
+    _, one_all, other_all, _ = _moments(luma, moved, luma, moved, none, inside, whole)
+    ratio = one * other_all / max(other * one_all, np.float32(1e-6))
+    return ratio > BLUNT_RATIO or ratio < 1 / BLUNT_RATIO
+
+
+@njit(nogil=True, cache=True, fastmath=True)
 def _registered(  # type: ignore[no-untyped-def]
     thumbnails, bands, left, right, turns,
     coarse_zooms, coarse_scales, fine_scales, band, detail, soft,
@@ -619,6 +633,15 @@ def _registered(  # type: ignore[no-untyped-def]
             continue
         _less_blur(luma[0], detail, rows, fine[0])
         _less_blur(moved[0], detail, rows, fine[1])
+        penalty = np.float32(0)
+        if _is_one_blunt(luma[0], moved[0], fine, inside):
+            # What is left to compare: coarser detail, which is less to go by.
+            penalty = np.float32(BLUNT_PENALTY)
+            for side in range(2):
+                _less_blur(luma[0] if side == 0 else moved[0], band, rows, spare)
+                for y in range(SIDE):
+                    for x in range(SIDE):
+                        fine[side, y, x] = spare[y, x] - fine[side, y, x]
         product, one, other, _ = _moments(
             fine[0], fine[1], luma[0], moved[0], np.float32(LOW_SHARE), inside, _WINDOWS[0]
         )
@@ -639,5 +662,5 @@ def _registered(  # type: ignore[no-untyped-def]
         for part in range(1, len(_WINDOWS)):
             value = _agreement(luma[0], blue[0], red[0], moved, fine, inside, _WINDOWS[part])
             best = max(best, value - PART_PENALTY)
-        out[k] = best
+        out[k] = best - penalty
     return out

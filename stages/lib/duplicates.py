@@ -31,8 +31,8 @@ Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is t
 
 PAIR_COLUMNS = ("left", "right", "similarity", "mirrored", "rotation", "distance")
 PART = 50_000  # pictures described at a time: the intermediate arrays are larger than the result
-# Of the pairs of CIFAR-10 whose hashes differ in at most 4 bits, 94 % are duplicates by their pixels
-# alone; at 6 bits 72 %, at 10 bits 10 %.
+# Of the pairs of CIFAR-10 whose hashes differ in at most 4 bits, 94 % are duplicates by their
+# pixels alone; of those at 6 bits 72 %, at 10 bits 10 %.
 CLOSE_HASH, HASH_SHARE = 4, 0.3
 COARSE_CHUNK, FINE_CHUNK = 8192, 256
 

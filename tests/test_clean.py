@@ -311,7 +311,7 @@ def decided(
         return clean.decide(scan, np.empty((0, 0), np.uint8), overrides, params)
 
 
-FEW = settings(max_examples=40, deadline=None)  # each one is a run of clean
+FEW = settings(max_examples=20, deadline=None)  # each one is a run of clean
 POLICIES = st.sampled_from(["quarantine", "majority", "keep"])
 
 

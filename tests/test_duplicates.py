@@ -348,7 +348,6 @@ def test_among_turned_pictures_the_others_are_still_found(textured_picture: Text
     assert min(looks_like(table, pair) for pair in pairs.itertuples()) > 0.9
 
 
-@pytest.mark.xfail(strict=True, reason="straight hashes are then those of the thumbnails alone")
 def test_looking_for_rotations_finds_what_is_found_without(
     textured_picture: Texture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,7 +520,6 @@ def test_that_search_does_find_more_after_some_have_gone() -> None:
     assert all(left % 3 and right % 3 for left, right in pairs_of(search) - before)
 
 
-@pytest.mark.xfail(strict=True, reason="what comes back is not offered to those looked at before")
 def test_one_that_comes_back_is_a_neighbour_again() -> None:
     # The nearest of the one in the middle are, in this order: the first, the second, the third.
     angles = np.radians([0, 5, 10, -12, 19])

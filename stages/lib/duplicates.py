@@ -75,6 +75,7 @@ class DuplicateSearch:
         self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
         self.nearest: dict[int, Positions] = {}
         self.exact = False  # whether these are the true nearest
+        self.here = np.ones(len(rows), bool)  # and among which
         self.verified = _no_pairs()
         self._compare(self._by_hash())
         self.look_again(np.ones(len(rows), bool))
@@ -91,17 +92,16 @@ class DuplicateSearch:
         return found.sort_values(["left", "right"], ignore_index=True)
 
     def look_again(self, present: NDArray[np.bool_]) -> bool:
-        """Search among the rows that are still present; tell whether that found new pairs.
+        """Search among the rows that are present; tell whether that found pairs, or better turns.
 
         A picture whose neighbours have gone is given its next ones, so that what stays has been
         searched as if the others had never been.
         """
-        before = len(self.verified)
-        here = present[self.position]
+        before, here = self.verified, present[self.position]
         for turn in self.turns:
             self._compare(self._by_neighbours(turn, here))
-        self.exact = is_exact(int(here.sum()))
-        return len(self.verified) > before
+        self.exact, self.here = is_exact(int(here.sum())), here
+        return not self.verified.equals(before)
 
     def _parts(self) -> list[Positions]:
         """Return the rows of the thumbnails in parts: what is computed from them is larger."""
@@ -110,21 +110,22 @@ class DuplicateSearch:
     def _by_hash(self) -> Proposals:
         """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
         radius = self.search.hash_radius
-        hashes = self._hashes_of_thumbnails() if self.search.rotations else self.hashes
-        straight = hashes[0]
-        textured = ~is_flat(straight) & ~is_flat(hashes[MIRRORED])
-        rows = np.flatnonzero(textured)
+        # The scan's hashes tell of no quarter turns, so those are sought among others of their own.
+        turned = self._hashes_of_thumbnails() if self.search.rotations else self.hashes
         found = []
         for turn in self.turns:
-            pairs = hamming_join(hashes[turn][rows], straight[rows], radius)
-            found.append(_proposals(rows[pairs[:, 0]], rows[pairs[:, 1]], turn))
+            hashes = self.hashes if turn in self.hashes else turned
+            textured = np.flatnonzero(~is_flat(hashes[0]) & ~is_flat(hashes[MIRRORED]))
+            pairs = hamming_join(hashes[turn][textured], hashes[0][textured], radius)
+            found.append(_proposals(textured[pairs[:, 0]], textured[pairs[:, 1]], turn))
         return np.concatenate(found)
 
     def _by_neighbours(self, turn: int, here: NDArray[np.bool_]) -> Proposals:
         """Return the nearest of each picture that is here, where that is not known yet."""
         known = self.nearest.get(turn)
         exact = is_exact(int(here.sum()))
-        if known is None or not (exact and self.exact):
+        came_back = (here & ~self.here).any()
+        if known is None or came_back or not (exact and self.exact):
             known, asked = np.full((len(here), self.search.neighbours), -1, np.int64), here
         else:
             gone = (known >= 0) & ~here[known]
@@ -162,13 +163,13 @@ class DuplicateSearch:
         distance = self._distances(left, right, turn)
         # A hash that all but agrees is evidence of its own, where compression or noise has spoilt
         # the detail: it closes a part of the gap to 1.
-        agrees = (distance <= CLOSE_HASH) & (similarity > 0)
+        agrees = (distance <= CLOSE_HASH) & (similarity > 0) & (turn % MIRRORED == 0)
         similarity = np.where(agrees, similarity + HASH_SHARE * (1 - similarity), similarity)
         pairs = pd.DataFrame(
             {
                 "left": left,
                 "right": right,
-                "similarity": similarity.astype(np.float64).round(4),
+                "similarity": np.minimum(similarity.astype(np.float64).round(4), 1.0),
                 "mirrored": turn >= MIRRORED,
                 "rotation": turn % MIRRORED * 90,
                 "distance": distance,

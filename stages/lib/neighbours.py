@@ -93,6 +93,8 @@ def nearest_neighbours(
     Those below LEAST_PRODUCT are no neighbours, and a flat picture has none. Shape (queries,
     count), nearest first. Exact among up to EXACT_UP_TO candidates, see `is_exact`.
     """
+    if count == 0:
+        return np.empty((len(queries), 0), np.int64)
     rows = turned(descriptors[queries], turn)
     others = descriptors[candidates]
     # What i turned is to j, j turned is to i (but for a single quarter turn): half the products do.

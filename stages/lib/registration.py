@@ -248,13 +248,19 @@ def _template(picture, core, out):  # type: ignore[no-untyped-def]
 def _slide(template, energy, core, width, picture, sums, squares, shifts):  # type: ignore[no-untyped-def]
     """Return the highest squared correlation of the template over the picture, and where."""
     best, best_y, best_x = np.float32(0), 0, 0
+    columns = np.empty(width, np.float32)
     area = np.float32(core * core)
     for dy in range(shifts):
         for dx in range(shifts):
-            product = np.float32(0)
-            for y in range(core):
+            # Column by column, so that the processor sums a whole row at once.
+            for x in range(width):
+                columns[x] = template[0, x] * picture[dy, dx + x]
+            for y in range(1, core):
                 for x in range(width):
-                    product += template[y, x] * picture[dy + y, dx + x]
+                    columns[x] += template[y, x] * picture[dy + y, dx + x]
+            product = np.float32(0)
+            for x in range(width):
+                product += columns[x]
             if product <= 0:
                 continue
             total = (
@@ -558,7 +564,9 @@ def _agreement(luma, blue, red, moved, fine, inside, window):  # type: ignore[no
 def _is_one_blunt(luma, moved, fine, inside):  # type: ignore[no-untyped-def]
     """Tell whether one of the two has lost its fine detail, as a small or blurred copy has."""
     none, whole = np.float32(0), _WINDOWS[0]
-    _, one, other, _ = _moments(fine[0], fine[1], luma, moved, none, inside, whole)
+    _, one, other, count = _moments(fine[0], fine[1], luma, moved, none, inside, whole)
+    if max(one, other) < FLAT_DETAIL**2 * count:
+        return False  # neither ever had any
     _, one_all, other_all, _ = _moments(luma, moved, luma, moved, none, inside, whole)
     ratio = one * other_all / max(other * one_all, np.float32(1e-6))
     return ratio > BLUNT_RATIO or ratio < 1 / BLUNT_RATIO
@@ -662,5 +670,5 @@ def _registered(  # type: ignore[no-untyped-def]
         for part in range(1, len(_WINDOWS)):
             value = _agreement(luma[0], blue[0], red[0], moved, fine, inside, _WINDOWS[part])
             best = max(best, value - PART_PENALTY)
-        out[k] = best - penalty
+        out[k] = max(best - penalty, np.float32(0)) if best > 0 else best
     return out

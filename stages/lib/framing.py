@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.lib.images import Picture, share_near
+from stages.lib.images import Picture, is_near, shares_of_lines
 
 TOLERANCE = 16  # of 255, in any channel: what lossy compression leaves of a plain colour
 PLAIN_SHARE = 0.97  # of a line's pixels that must have the frame's colour
@@ -18,33 +18,32 @@ def without_frame(picture: Picture) -> Picture:
     a thing stands before a plain background, nothing is cut. A picture without them is returned as
     it is.
     """
-    top, bottom = _bars(picture)
-    left, right = _bars(picture.swapaxes(0, 1)[:, top : len(picture) - bottom])
+    # Whatever the bars, two opposite corners lie in them.
+    colour = picture[0, 0].astype(np.float64)
+    if np.abs(picture[-1, -1] - colour).max() > TOLERANCE:
+        return picture
+    near = is_near(picture, colour, TOLERANCE)
+    top, bottom = _bars(shares_of_lines(near, axis=1))
+    left, right = _bars(shares_of_lines(near[top : len(near) - bottom], axis=0))
     return picture[top : len(picture) - bottom, left : picture.shape[1] - right]
 
 
-def _bars(picture: Picture) -> tuple[int, int]:
-    """Return how many lines of one colour bar the first and last side; 0, 0 unless both do."""
-    for line in (picture[0, ::3, 1], picture[-1, ::3, 1]):
-        if int(line.max()) - int(line.min()) > 4 * TOLERANCE:  # most pictures, quickly
-            return 0, 0
-    colour = picture[0].mean(axis=0)
-    widest = max(int(WIDEST * len(picture)), 1)
-    first, last = (
-        _width(share_near(side, colour, TOLERANCE))
-        for side in (picture[:widest], picture[: -widest - 1 : -1])
-    )
+def _bars(near: NDArray[np.float64]) -> tuple[int, int]:
+    """Return how many lines the bars at both ends have; 0, 0 unless there are two.
+
+    near: the share of each line's pixels that have the frame's colour.
+    """
+    if min(near[0], near[-1]) < PLAIN_SHARE:
+        return 0, 0
+    widest = int(WIDEST * len(near))
+    first, last = _width(near[:widest]), _width(near[::-1][:widest])
     return (first, last) if first and last else (0, 0)
 
 
 def _width(near: NDArray[np.float64]) -> int:
-    """Return how many lines from the first on are plain, 0 unless they end in a straight edge.
-
-    near: the share of each line's pixels that have the frame's colour.
-    """
+    """Return how many lines from the first on are plain, 0 unless they end in a straight edge."""
     width = int(np.argmin(np.append(near >= PLAIN_SHARE, False)))
-    # Shrinking a picture mixes the line at the edge from both sides, so the edge may come one
-    # later.
+    # Shrinking a picture mixes the line at the edge from both sides: the edge may come one later.
     for edge in range(width, min(width + 2, len(near))):
         if width and near[edge] <= 1 - EDGE_SHARE:
             return edge

@@ -118,6 +118,11 @@ def scan_metrics(scan: pd.DataFrame) -> Mapping[str, int]:
     }
 
 
+def count_unread_heif(scan: pd.DataFrame) -> int:
+    """Return how many files only the optional package for HEIF could read."""
+    return int(((scan["format"] == "heif") & (scan["reason"] == "unsupported_format")).sum())
+
+
 def main() -> None:
     """Scan every file that download listed."""
     params = load_params(Params, "scan")
@@ -128,13 +133,19 @@ def main() -> None:
     files = read_table(Path("data/files.parquet"), FILES)
     records = scan_files(files["uri"].tolist(), params, parallel, Path(cache.folder))
     counts: Counter[str] = Counter()
-    remembered = 0
+    remembered = unread = 0
     with writing_table(Path("data/scan.parquet"), SCAN) as add:
         for rows in scan_rows(files, records):
             add(rows)
             counts.update(scan_metrics(rows))
             remembered += int(rows["remembered"].sum())
+            unread += count_unread_heif(rows)
     write_metrics("scan", dict(counts))
+    if unread:
+        print(
+            f"scan: {unread:,} HEIC or HEIF files need a further package: `python -m pip install "
+            "-r requirements-heif.txt`, then `dvc repro --force --single-item scan`"
+        )
     summarise(
         "scan",
         f"read {counts['files']:,} files ({counts['files'] - remembered:,} measured, "

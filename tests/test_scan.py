@@ -26,7 +26,7 @@ from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.metrics import read_metrics
 from stages.lib.parallel import FEW
 from stages.lib.table import FILES, SCAN, read_table, write_table
-from stages.scan import scan_file, scan_metrics
+from stages.scan import count_unread_heif, scan_file, scan_metrics
 
 Maker = Callable[..., bytes]
 ROOT = Path(__file__).parent.parent
@@ -403,3 +403,14 @@ def test_stages_that_need_no_tensorflow_do_not_import_it() -> None:
     )
 
     assert done.stdout == "[]\n"
+
+
+def test_files_that_an_optional_package_would_read_are_counted() -> None:
+    scan = pd.DataFrame(
+        {
+            "format": ["heif", "heif", "svg", "jpeg"],
+            "reason": ["unsupported_format", "", "unsupported_format", ""],
+        }
+    )
+
+    assert count_unread_heif(scan) == 1

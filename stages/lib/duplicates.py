@@ -124,20 +124,29 @@ class DuplicateSearch:
         """Return the nearest of each picture that is here, where that is not known yet."""
         known = self.nearest.get(turn)
         exact = is_exact(int(here.sum()))
-        came_back = (here & ~self.here).any()
-        if known is None or came_back or not (exact and self.exact):
+        back = here & ~self.here
+        if known is None or not (exact and self.exact):
             known, asked = np.full((len(here), self.search.neighbours), -1, np.int64), here
+            back[:] = False
         else:
             gone = (known >= 0) & ~here[known]
             asked = here & gone.any(axis=1)
-        queries, candidates = np.flatnonzero(asked), np.flatnonzero(here)
-        found = nearest_neighbours(
-            self.descriptors, turn, queries, candidates, self.search.neighbours
-        )
         self.nearest[turn] = known.copy()
-        self.nearest[turn][queries] = found
-        query, place = np.nonzero(found >= 0)
-        return _proposals(queries[query], found[query, place], turn)
+        self.nearest[turn][asked] = found = self._nearest_of(turn, asked, here)
+        # Those that come back are offered to all; with them or without, the others' lists hold.
+        offered = self._nearest_of(turn, here, back)
+        return np.concatenate([_listed(asked, found, turn), _listed(here, offered, turn)])
+
+    def _nearest_of(
+        self, turn: int, queries: NDArray[np.bool_], candidates: NDArray[np.bool_]
+    ) -> Positions:
+        return nearest_neighbours(
+            self.descriptors,
+            turn,
+            np.flatnonzero(queries),
+            np.flatnonzero(candidates),
+            self.search.neighbours,
+        )
 
     def _compare(self, proposed: Proposals) -> None:
         """Judge the proposed pairs in their pixels, and remember those that are duplicates."""
@@ -200,6 +209,12 @@ class DuplicateSearch:
         """Return in how many bits the hashes differ, that of the right one mirrored where it is."""
         other = np.where(turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right])
         return np.asarray(np.bitwise_count(self.hashes[0][left] ^ other), np.int64)
+
+
+def _listed(queries: NDArray[np.bool_], nearest: Positions, turn: int) -> Proposals:
+    """Return as proposals what `nearest` lists for each of the queries."""
+    query, place = np.nonzero(nearest >= 0)
+    return _proposals(np.flatnonzero(queries)[query], nearest[query, place], turn)
 
 
 def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:

@@ -13,12 +13,15 @@ METRICS = Path("metrics")
 PLOTS = METRICS / "plots"
 
 
-def write_metrics(stage: str, values: Mapping[str, Any]) -> None:
+def write_metrics(stage: str, values: Mapping[str, Any], leaky: bool = False) -> None:
     """Write metrics/<stage>.json: one flat object with sorted keys.
 
+    leaky: the data were split by image and not by group, so that no figure from there on can be
+    trusted; the file then says `"leaky": true`.
     Raises ValueError for a value that is not a finite number; only fingerprints may be strings.
     """
-    plain = {name: _plain(stage, name, values[name]) for name in sorted(values)}
+    plain = {name: _plain(stage, name, value) for name, value in values.items()}
+    plain = dict(sorted((plain | ({"leaky": True} if leaky else {})).items()))
     METRICS.mkdir(exist_ok=True)
     text = json.dumps(plain, indent=2, allow_nan=False) + "\n"
     (METRICS / f"{stage}.json").write_text(text, encoding="utf-8")

@@ -15,6 +15,8 @@ from stages.lib.files import replacing
 
 TEXT = pa.string()
 SPLITS = ("train", "val", "test")
+# What a split keeps together: whole groups, or single files, which leaks.
+UNITS = ("group", "image")
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,16 @@ SCAN = Table(
 # Thumbnails stay in data/scan.parquet: of a million pictures they are 1.5 GB.
 CLEAN = SCAN.without_columns("thumbnail").with_columns(flags=TEXT, group_id=TEXT)
 SPLIT = Table(
-    {"uri": TEXT, "image_id": TEXT, "label": TEXT, "group_id": TEXT, "split": TEXT},
-    allowed=(("split", SPLITS),),
+    {
+        "uri": TEXT,
+        "image_id": TEXT,
+        "label": TEXT,
+        "group_id": TEXT,
+        "split": TEXT,
+        "fold": pa.int16(),  # -1 where there are no folds
+        "unit": TEXT,  # of the split, the same in all rows
+    },
+    allowed=(("split", SPLITS), ("unit", UNITS)),
 )
 INDEX = Table(
     {
@@ -89,9 +99,11 @@ INDEX = Table(
         "label": TEXT,
         "parent_id": TEXT,
         "augment_seed": pa.int64(),
+        "crc32": pa.uint32(),  # of the row's bytes in the array
+        "unit": TEXT,
     },
     key=("split", "row"),
-    allowed=(("split", SPLITS),),
+    allowed=(("split", SPLITS), ("unit", UNITS)),
 )
 PREDICTIONS = Table(
     {

@@ -1,7 +1,8 @@
 """Brings the pictures in (copies, unpacks, fetches or draws them) and lists every file.
 
 Reads:  the source that params.yaml names
-Writes: data/raw, data/files.parquet, data/raw_truth.csv, metrics/download.json
+Writes: data/raw, data/files.parquet, data/raw_truth.csv, metrics/download.json,
+        metrics/plots/files.csv
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from stages.lib import demo, sources
 from stages.lib.errors import InputError, run_stage
 from stages.lib.files import require_space
 from stages.lib.hashing import fingerprint
-from stages.lib.metrics import write_metrics
+from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.parallel import ParallelParams, map_in_order
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise, track
@@ -155,6 +156,12 @@ def content_fingerprint(listing: pd.DataFrame) -> str:
     return fingerprint(f"{uri} {sha}" for uri, sha in zip(listing["uri"], hashes, strict=True))
 
 
+def file_counts(listing: pd.DataFrame) -> pd.DataFrame:
+    """Return the files per class and published split: columns label, official_split, images."""
+    sizes = listing.groupby(["label", "official_split"]).size()
+    return sizes.rename("images").reset_index()
+
+
 def main() -> None:
     """Bring the source into data/raw and list it."""
     params = load_params(Params, "download")
@@ -186,6 +193,7 @@ def main() -> None:
             "source_fingerprint": checksum or content_fingerprint(listing),
         },
     )
+    write_plot("files", file_counts(listing))
     largest, smallest = counts.index[0], counts.index[-1]
     summarise(
         "download",

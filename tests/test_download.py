@@ -326,6 +326,24 @@ def test_class_names_exclude_and_official_splits_reach_the_listing(
     assert len(tree(Path("data/raw"))) == 6
 
 
+def test_the_plot_counts_files_by_class_and_official_split(
+    project: Project, outside: Path, write_files: Writer
+) -> None:
+    names = ["train/cat/1.jpg", "train/cat/2.jpg", "train/dog/1.jpg", "test/cat/1.jpg"]
+    write_files(outside, {name: name.encode() for name in names})
+    project(download={"source": str(outside)})
+
+    download.main()
+
+    rows = pd.read_csv("metrics/plots/files.csv", keep_default_na=False)
+    assert list(rows.columns) == ["label", "official_split", "images"]
+    assert rows.to_numpy().tolist() == [
+        ["cat", "test", 1],
+        ["cat", "train", 2],
+        ["dog", "train", 1],
+    ]
+
+
 @pytest.mark.parametrize(
     ("pattern", "clips"),
     [

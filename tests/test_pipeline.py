@@ -101,6 +101,17 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage: str) -> None
     assert bool(heavy) == (stage in WITH_TENSORFLOW)
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_declares_the_tables_that_its_docstring_says_it_reads(stage: str) -> None:
+    text = importlib.import_module(f"stages.{stage}").__doc__ or ""
+    reads = text.partition("Reads:")[2].partition("Writes:")[0]
+    named = set(re.findall(r"(?:data|models)/[\w./]+\w|overrides\.csv", reads))
+    deps = paths(PIPELINE["stages"][stage]["deps"])
+
+    assert {path for path in deps if path.startswith(("data/", "models/"))} <= named
+    assert named <= set(deps)
+
+
 def test_no_stage_reads_what_a_later_one_writes() -> None:
     written: list[str] = []
     for stage in STAGES:

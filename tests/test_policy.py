@@ -118,6 +118,7 @@ def test_of_two_duplicates_one_goes_and_its_row_says_why() -> None:
             "kept_image_id": "B",
             "similarity": 0.97,
             "rule": RULE,
+            "group_id": "",
         }
     ]
 
@@ -342,3 +343,11 @@ def test_no_removals_are_a_table_without_rows() -> None:
 
     assert list(table.columns) == list(REMOVED.columns)
     assert len(table) == 0
+
+
+def test_what_went_keeps_its_group_where_that_is_known() -> None:
+    rows = pictures({}, {}).assign(group_id=["g1", "g2"])
+
+    table = removed_table(rows, removals([1], "near_duplicate", RULE))
+
+    assert table[["uri", "group_id"]].to_numpy().tolist() == [["b", "g2"]]

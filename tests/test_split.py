@@ -1,6 +1,6 @@
 """Split: every class on every side, no group on two, and the proof that nothing leaked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +11,37 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reading import as_read
 
-from stages import split
+from stages import clean, download, scan, split
 from stages.lib.errors import InputError
+from stages.lib.metrics import read_metrics
 from stages.lib.overrides import Overrides
-from stages.lib.table import SPLITS
-from stages.split import Params, assign_splits, find_leaks, fractions, refuse_leaks
+from stages.lib.table import SPLIT, SPLITS, read_table
+from stages.split import (
+    NO_FOLD,
+    Params,
+    add_duplicates_back,
+    assign_splits,
+    find_leaks,
+    leaked_images,
+    refuse_leaks,
+    require_shares,
+    split_metrics,
+    summary,
+)
 
-PARAMS = Params(seed=7, val=0.2, test=0.1, leak_radius=10, leak_neighbours=3, leak_similarity=0.7)
+PARAMS = Params(
+    seed=7,
+    unit="group",
+    val=0.2,
+    test=0.1,
+    n_folds=0,
+    fold=0,
+    small_classes="error",
+    leak_radius=10,
+    leak_neighbours=3,
+    leak_similarity=0.7,
+)
+FOUND = ["left", "right", "similarity"]
 NOTHING = Overrides(frozenset(), frozenset(), {}, frozenset())
 Scanned = Callable[..., pd.DataFrame]
 
@@ -41,8 +65,27 @@ def rows_of(classes: list[list[int]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["uri", "label", "group_id", "official_split"])
 
 
-def split_by_uri(rows: pd.DataFrame, params: Params = PARAMS) -> dict[str, str]:
-    return dict(zip(rows["uri"], assign_splits(rows, params), strict=True))
+def rows_of_groups(groups: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """Return rows from the labels of each group's members."""
+    members = [(label, f"g{n}") for n, labels in enumerate(groups) for label in labels]
+    rows = pd.DataFrame(members, columns=["label", "group_id"])
+    return rows.assign(official_split="", uri=[f"{n}.png" for n in range(len(rows))])
+
+
+def sides_of(rows: pd.DataFrame, params: Params = PARAMS) -> pd.Series:
+    """Return the side of every row."""
+    return assign_splits(rows, params)[0]["split"]
+
+
+def folds_of(rows: pd.DataFrame, params: Params) -> pd.Series:
+    """Return the fold of every row."""
+    return assign_splits(rows, params)[0]["fold"]
+
+
+def by_uri(rows: pd.DataFrame, params: Params = PARAMS) -> dict[str, tuple[str, int]]:
+    """Return the side and the fold of every file."""
+    sides = assign_splits(rows, params)[0]
+    return dict(zip(rows["uri"], zip(sides["split"], sides["fold"], strict=True), strict=True))
 
 
 # --- Properties of any split --------------------------------------------------------------------
@@ -58,7 +101,7 @@ def test_1_every_row_gets_one_of_the_three_sides(
 ) -> None:
     rows = rows_of(classes)
 
-    sides = assign_splits(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
+    sides = sides_of(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
 
     assert list(sides.index) == list(rows.index)
     assert set(sides) == set(SPLITS)
@@ -71,7 +114,7 @@ def test_2_no_group_lies_on_two_sides(
 ) -> None:
     rows = rows_of(classes)
 
-    sides = assign_splits(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
+    sides = sides_of(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
 
     assert (sides.groupby(rows["group_id"]).nunique() == 1).all()
 
@@ -83,7 +126,7 @@ def test_3_every_class_is_on_every_side(
 ) -> None:
     rows = rows_of(classes)
 
-    sides = assign_splits(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
+    sides = sides_of(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
 
     assert (sides.groupby(rows["label"]).nunique() == 3).all()
 
@@ -103,7 +146,7 @@ def test_4_shares_are_within_one_group_of_their_target(
     ]
     assume(large)
 
-    sides = assign_splits(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
+    sides = sides_of(rows, replace(PARAMS, seed=seed, val=shares[0], test=shares[1]))
 
     for label in large:
         found = sides[rows["label"] == label].value_counts()
@@ -120,15 +163,15 @@ def test_5_the_order_and_the_index_of_the_rows_have_no_say(
     rows = rows_of(classes)
     shuffled = rows.sample(frac=1, random_state=seed)
 
-    there = split_by_uri(rows)
+    there = by_uri(rows)
 
-    assert there == split_by_uri(shuffled) == split_by_uri(shuffled.reset_index(drop=True))
+    assert there == by_uri(shuffled) == by_uri(shuffled.reset_index(drop=True))
 
 
 def test_6_another_seed_gives_another_split() -> None:
     rows = rows_of([[1] * 30, [1] * 30])
 
-    splits = [tuple(assign_splits(rows, replace(PARAMS, seed=seed))) for seed in range(5)]
+    splits = [tuple(sides_of(rows, replace(PARAMS, seed=seed))) for seed in range(5)]
 
     assert len(set(splits)) == 5
 
@@ -136,7 +179,7 @@ def test_6_another_seed_gives_another_split() -> None:
 def test_7_equal_groups_meet_their_shares_exactly() -> None:
     rows = rows_of([[1] * 50, [2] * 50])
 
-    found = pd.crosstab(rows["label"], assign_splits(rows, PARAMS))[list(SPLITS)]
+    found = pd.crosstab(rows["label"], sides_of(rows, PARAMS))[list(SPLITS)]
 
     assert found.to_numpy().tolist() == [[35, 10, 5], [70, 20, 10]]
 
@@ -149,11 +192,10 @@ def test_7_equal_groups_meet_their_shares_exactly() -> None:
 def test_8_groups_of_several_classes_lack_no_class_on_any_side_or_are_refused(
     groups: list[list[str]], seed: int
 ) -> None:
-    members = [(label, f"g{n}") for n, labels in enumerate(groups) for label in labels]
-    rows = pd.DataFrame(members, columns=["label", "group_id"]).assign(official_split="")
+    rows = rows_of_groups(groups)
 
     try:
-        sides = assign_splits(rows, replace(PARAMS, seed=seed))
+        sides = sides_of(rows, replace(PARAMS, seed=seed))
     except InputError:
         return
 
@@ -162,11 +204,10 @@ def test_8_groups_of_several_classes_lack_no_class_on_any_side_or_are_refused(
 
 def test_9_a_class_tied_to_others_finds_its_place_where_there_is_one() -> None:
     groups = [["a"], ["a", "b", "b"], ["b", "b", "b"], ["a", "b", "b"]]
-    members = [(label, f"g{n}") for n, labels in enumerate(groups) for label in labels]
-    rows = pd.DataFrame(members, columns=["label", "group_id"]).assign(official_split="")
+    rows = rows_of_groups(groups)
 
     for seed in range(8):
-        sides = assign_splits(rows, replace(PARAMS, seed=seed))
+        sides = sides_of(rows, replace(PARAMS, seed=seed))
 
         assert (sides.groupby(rows["label"]).nunique() == 3).all()
 
@@ -174,11 +215,10 @@ def test_9_a_class_tied_to_others_finds_its_place_where_there_is_one() -> None:
 def test_10_classes_tied_so_that_no_split_serves_all_are_an_error() -> None:
     # c needs its three groups on three sides, but a and b force the first two onto one.
     groups = ["ac", "bc", "ab", "ab", "c"]
-    members = [(label, f"g{n}") for n, labels in enumerate(groups) for label in labels]
-    rows = pd.DataFrame(members, columns=["label", "group_id"]).assign(official_split="")
+    rows = rows_of_groups(groups)
 
     with pytest.raises(InputError, match=r"class '[abc]' finds no place in (train|val|test)"):
-        assign_splits(rows, PARAMS)
+        sides_of(rows, PARAMS)
 
 
 # --- Too few, and official sets -----------------------------------------------------------------
@@ -189,7 +229,7 @@ def test_too_few_groups_are_an_error_that_names_the_class(sizes: list[int]) -> N
     rows = rows_of([[1] * 10, sizes])
 
     with pytest.raises(InputError) as caught:
-        assign_splits(rows, PARAMS)
+        sides_of(rows, PARAMS)
 
     message = str(caught.value)
     assert "every class needs at least 3 different pictures" in message
@@ -209,7 +249,7 @@ def test_official_sets_stay_what_they_are_and_nothing_is_added(names: tuple[str,
     for name, every in zip(names, (4, 7), strict=False):
         rows = official(rows, name, every)
 
-    sides = assign_splits(rows, PARAMS)
+    sides = sides_of(rows, PARAMS)
 
     for name in names:
         assert ((sides == name) == (rows["official_split"] == name)).all()
@@ -219,22 +259,30 @@ def test_official_sets_stay_what_they_are_and_nothing_is_added(names: tuple[str,
 def test_an_official_train_set_may_give_to_val_and_test() -> None:
     rows = rows_of([[1] * 20, [1] * 20]).assign(official_split="train")
 
-    assert set(assign_splits(rows, PARAMS)) == set(SPLITS)
+    assert set(sides_of(rows, PARAMS)) == set(SPLITS)
 
 
 @pytest.mark.parametrize(
     ("given_sets", "expected"),
     [
-        (set(), {"train": 0.7, "val": 0.2, "test": 0.1}),
-        ({"val"}, {"train": 0.9, "val": 0.0, "test": 0.1}),
-        ({"test"}, {"train": 0.8, "val": 0.2, "test": 0.0}),
-        ({"val", "test"}, {"train": 1.0, "val": 0.0, "test": 0.0}),
+        ((), {"train": 70, "val": 20, "test": 10}),
+        (("val",), {"train": 90, "val": 100, "test": 10}),
+        (("test",), {"train": 80, "val": 20, "test": 100}),
+        (("val", "test"), {"train": 100, "val": 100, "test": 100}),
     ],
 )
-def test_shares_of_what_no_official_set_places(
-    given_sets: set[str], expected: dict[str, float]
+def test_shares_are_those_of_what_no_official_set_places(
+    given_sets: tuple[str, ...], expected: dict[str, int]
 ) -> None:
-    assert fractions(given_sets, PARAMS) == pytest.approx(expected)
+    rows = rows_of([[1] * 100])
+    more = [rows_of([[1] * 100]).assign(official_split=name) for name in given_sets]
+    more = [
+        part.assign(**{k: name + part[k] for k in ("uri", "group_id")})
+        for name, part in zip(given_sets, more, strict=True)
+    ]
+    rows = pd.concat([rows, *more], ignore_index=True)
+
+    assert sides_of(rows).value_counts().to_dict() == expected
 
 
 def test_a_class_that_only_the_official_test_set_has_is_named() -> None:
@@ -242,8 +290,9 @@ def test_a_class_that_only_the_official_test_set_has_is_named() -> None:
     rows = rows.assign(official_split=np.where(rows["label"] == "c2", "test", ""))
     rows = official(rows, "test", 4)
 
-    with pytest.raises(InputError, match="'c2' has 0"):
-        assign_splits(rows, PARAMS)
+    for small in ("error", "train"):
+        with pytest.raises(InputError, match="class 'c2' has pictures in an official .* alone"):
+            sides_of(rows, replace(PARAMS, small_classes=small))
 
 
 @pytest.mark.parametrize(("val", "test"), [(0.5, 0.5), (0.9, 0.2)])
@@ -252,8 +301,186 @@ def test_shares_that_leave_nothing_for_train_are_refused(
 ) -> None:
     project(split={"val": val, "test": test})
 
-    with pytest.raises(InputError, match=f"must leave something for train, got {val}"):
+    with pytest.raises(InputError, match=f"val \\+ split.test must leave something .* got {val}"):
         split.main()
+
+
+@pytest.mark.parametrize(("n_folds", "fold"), [(1, 0), (0, 1), (4, 4), (0, 3)])
+def test_folds_that_do_not_exist_are_refused(n_folds: int, fold: int) -> None:
+    with pytest.raises(InputError, match=f"got n_folds {n_folds} and fold {fold}"):
+        require_shares(replace(PARAMS, n_folds=n_folds, fold=fold))
+
+
+def test_a_fold_too_large_to_leave_anything_for_train_is_refused() -> None:
+    with pytest.raises(InputError, match=r"split.1/n_folds must leave something .* 0.5 \+ 0.5"):
+        require_shares(replace(PARAMS, n_folds=2, val=0.5))
+
+
+# --- Folds --------------------------------------------------------------------------------------
+
+FOLDS = [replace(PARAMS, n_folds=4, fold=fold) for fold in range(4)]
+
+
+# Enough groups that a class outlasts the loss of a fold.
+FOLDED_SIZES = st.lists(
+    st.lists(st.integers(1, 6) | st.sampled_from([1, 1, 40, 200]), min_size=9, max_size=30),
+    min_size=2,
+    max_size=4,
+)
+
+
+@few_examples
+@given(FOLDED_SIZES, st.integers(0, 3), st.integers(2, 3))
+def test_11_the_test_sets_of_the_folds_are_the_whole_set_each_image_once(
+    classes: list[list[int]], seed: int, n_folds: int
+) -> None:
+    rows = rows_of(classes)
+    folds = [replace(PARAMS, seed=seed, n_folds=n_folds, fold=fold) for fold in range(n_folds)]
+
+    sides = [assign_splits(rows, params)[0] for params in folds]
+
+    tested = pd.concat([(side["split"] == "test").astype(int) for side in sides], axis=1)
+    assert (tested.sum(axis=1) == 1).all()
+    for number, side in enumerate(sides):
+        assert side["fold"].equals(sides[0]["fold"])
+        assert ((side["fold"] == number) == (side["split"] == "test")).all()
+
+
+@few_examples
+@given(FOLDED_SIZES, st.integers(0, 3), st.integers(2, 3))
+def test_12_folds_divide_no_group_and_hold_every_class_in_its_share(
+    classes: list[list[int]], seed: int, n_folds: int
+) -> None:
+    rows = rows_of(classes)
+
+    fold = folds_of(rows, replace(PARAMS, seed=seed, n_folds=n_folds))
+
+    assert (fold.groupby(rows["group_id"]).nunique() == 1).all()
+    counts = pd.crosstab(rows["label"], fold)
+    assert list(counts.columns) == list(range(n_folds))
+    assert (counts > 0).all(axis=None)
+    for number, sizes in enumerate(classes):
+        off_target = (counts.loc[f"c{number}"] - sum(sizes) / n_folds).abs()
+        assert (off_target <= max(sizes)).all()
+
+
+@few_examples
+@given(FOLDED_SIZES, st.integers(0, 2))
+def test_13_the_rest_of_a_fold_is_divided_between_train_and_val(
+    classes: list[list[int]], fold: int
+) -> None:
+    rows = rows_of(classes)
+
+    sides = sides_of(rows, replace(PARAMS, n_folds=3, fold=fold))
+
+    assert (sides.groupby(rows["group_id"]).nunique() == 1).all()
+    trained = set(rows["label"][sides == "train"])
+    assert trained == set(rows["label"])
+    assert (sides == "val").any()
+
+
+def test_14_the_order_of_the_rows_has_no_say_in_folds_and_the_seed_has() -> None:
+    rows = rows_of([[1, 2, 1] * 8, [3, 1] * 9])
+    shuffled = rows.sample(frac=1, random_state=3)
+
+    assert by_uri(rows, FOLDS[1]) == by_uri(shuffled, FOLDS[1])
+    assert by_uri(rows, FOLDS[1]) != by_uri(rows, replace(FOLDS[1], seed=8))
+
+
+def test_15_folds_of_many_small_classes_are_equal_in_size() -> None:
+    rows = rows_of([[1] * 9 for _ in range(20)])
+
+    sizes = folds_of(rows, FOLDS[0]).value_counts()
+
+    assert sizes.to_dict() == dict.fromkeys(range(4), 45)
+
+
+def test_val_keeps_its_share_of_all_beside_a_fold() -> None:
+    rows = rows_of([[1] * 100, [1] * 100])
+
+    for params in FOLDS:
+        counts = sides_of(rows, params).value_counts().to_dict()
+        assert counts == {"train": 110, "val": 40, "test": 50}
+
+
+def test_with_an_official_test_set_the_folds_are_those_of_val() -> None:
+    rows = official(rows_of([[1] * 40, [1] * 40]), "test", 4)
+
+    sides = [assign_splits(rows, params)[0] for params in FOLDS]
+
+    for number, side in enumerate(sides):
+        assert ((side["split"] == "test") == (rows["official_split"] == "test")).all()
+        assert ((side["split"] == "val") == (side["fold"] == number)).all()
+        assert (side["fold"][side["split"] == "test"] == NO_FOLD).all()
+
+
+def test_with_an_official_val_set_the_folds_are_those_of_test() -> None:
+    rows = official(rows_of([[1] * 40, [1] * 40]), "val", 4)
+
+    side = assign_splits(rows, FOLDS[2])[0]
+
+    assert ((side["split"] == "val") == (rows["official_split"] == "val")).all()
+    assert ((side["split"] == "test") == (side["fold"] == 2)).all()
+
+
+def test_folds_of_two_official_sets_are_refused() -> None:
+    rows = official(official(rows_of([[1] * 40]), "test", 4), "val", 3)
+
+    with pytest.raises(InputError, match="both val and test are official sets"):
+        assign_splits(rows, FOLDS[0])
+
+
+# --- Small classes ------------------------------------------------------------------------------
+
+SPARING = replace(PARAMS, small_classes="train")
+
+
+@pytest.mark.parametrize("params", [SPARING, replace(FOLDS[3], small_classes="train")])
+def test_small_classes_go_to_train_where_asked_for(params: Params) -> None:
+    rows = rows_of([[1] * 40, [3, 2], [1] * 40])
+
+    sides, small = assign_splits(rows, params)
+
+    assert small == ["c1"]
+    c1 = rows["label"] == "c1"
+    assert set(sides["split"][c1]) == {"train"}
+    assert set(sides["fold"][c1]) == {NO_FOLD}
+    assert (sides["split"][~c1].groupby(rows["label"]).nunique() == 3).all()
+
+
+def test_a_group_that_holds_a_small_class_goes_with_it_and_may_make_another_one_small() -> None:
+    rows = rows_of_groups([*["a"] * 9, "bbc", "b", "b", "c"])
+
+    sides, small = assign_splits(rows, SPARING)
+
+    assert small == ["b", "c"]
+    assert set(sides["split"][rows["label"] != "a"]) == {"train"}
+
+
+def test_classes_tied_so_that_no_split_serves_all_are_spared_as_well() -> None:
+    rows = rows_of_groups(["ac", "bc", "ab", "ab", "c", *["d"] * 6])
+
+    sides, small = assign_splits(rows, SPARING)
+
+    assert small
+    assert "d" not in small
+    assert set(sides["split"][rows["label"].isin(small)]) == {"train"}
+
+
+def test_where_every_class_is_small_nothing_is_left_to_test() -> None:
+    with pytest.raises(InputError, match="nothing is left for val"):
+        assign_splits(rows_of([[1], [1, 1]]), SPARING)
+
+
+def test_small_classes_are_counted_and_named() -> None:
+    rows = rows_of([[1] * 40, [3, 2]]).assign(image_id="x")
+    sides, small = assign_splits(rows, SPARING)
+
+    metrics = split_metrics(rows.assign(**sides), no_leaks(), small, SPARING)
+
+    assert metrics["small_classes"] == 1
+    line = summary(metrics, small, SPARING)
+    assert line == ("train 33, val 8, test 4; all of 'c1' in train, too few to divide; 0 leaks")
 
 
 # --- Leaks --------------------------------------------------------------------------------------
@@ -331,7 +558,7 @@ def test_a_torn_group_is_a_leak_even_where_the_pixels_differ(clean_split: pd.Dat
 
     leaks = leaks_in(torn)
 
-    assert leaks.to_numpy().tolist() == [["cat/0.png", "cat/1.png", 1.0]]
+    assert leaks[FOUND].to_numpy().tolist() == [["cat/0.png", "cat/1.png", 1.0]]
 
 
 @pytest.mark.parametrize(("other", "leaks"), [("walk", 1), ("run", 0)])
@@ -343,7 +570,7 @@ def test_two_frames_of_a_clip_on_two_sides_are_a_leak(
     found = leaks_in(clips)
 
     expected = [["cat/0.png", "cat/1.png", 1.0]] * leaks
-    assert found.to_numpy().tolist() == expected
+    assert found[FOUND].to_numpy().tolist() == expected
 
 
 def test_two_that_resemble_each_other_less_than_asked_for_are_no_leak(
@@ -386,3 +613,92 @@ def test_the_worst_leak_is_named_first() -> None:
 
     with pytest.raises(InputError, match=r"3 pairs .* first c and d \(similarity 0\.990\)"):
         refuse_leaks(leaks)
+
+
+# --- By image, the leaky way --------------------------------------------------------------------
+
+BY_IMAGE = replace(PARAMS, unit="image")
+
+
+def no_leaks() -> pd.DataFrame:
+    return pd.DataFrame({"left": [], "right": [], "similarity": [], "scene": []})
+
+
+def test_by_image_groups_are_divided() -> None:
+    rows = rows_of([[10] * 6, [10] * 6])
+
+    whole, torn = (sides_of(rows, params) for params in (PARAMS, BY_IMAGE))
+
+    assert whole.groupby(rows["group_id"]).nunique().max() == 1
+    assert torn.groupby(rows["group_id"]).nunique().max() == 3
+
+
+def test_what_went_because_of_another_picture_comes_back() -> None:
+    scan = pd.DataFrame(
+        {"uri": list("abcdef"), "label": "old", "image_id": list("ABCDEF"), "official_split": ""}
+    )
+    kept = scan[:2].assign(label="cat", group_id="A")
+    removed = pd.DataFrame(
+        {
+            "uri": list("cdef"),
+            "label": ["cat", "dog", "cat", "cat"],
+            "reason": ["near_duplicate", "label_conflict", "truncated", "too_small"],
+            "group_id": ["A", "D", "", ""],
+        }
+    )
+
+    together = add_duplicates_back(kept, scan, removed)
+
+    assert together["uri"].tolist() == list("abcd")
+    assert together["label"].tolist() == ["cat", "cat", "cat", "dog"]
+    assert together["group_id"].tolist() == ["A", "A", "A", "D"]
+    assert together["image_id"].tolist() == list("ABCD")
+
+
+def test_test_images_with_a_twin_in_train_are_counted_once_each() -> None:
+    rows = pd.DataFrame(
+        {"uri": list("abcdefg"), "split": ["train", "test", "test", "val", "test", "val", "test"]}
+    )
+    leaks = pd.DataFrame(
+        [("a", "b", 1), ("a", "c", 1), ("b", "d", 1), ("e", "f", 2)],
+        columns=["left", "right", "scene"],
+    )
+
+    assert leaked_images(rows, leaks) == 2
+    assert leaked_images(rows, no_leaks()) == 0
+
+
+@pytest.mark.parametrize("unit", ["group", "image"])
+def test_the_stage_marks_what_it_splits_by_image(
+    project: Callable[..., Path],
+    write_files: Callable[..., None],
+    picture_file: Callable[..., bytes],
+    capsys: pytest.CaptureFixture[str],
+    unit: str,
+) -> None:
+    files = {
+        f"{label}/{n}.png": picture_file(n + 100 * (label == "dog"))
+        for label in ("cat", "dog")
+        for n in range(12)
+    }
+    copies = {f"cat/{n}_copy.jpg": picture_file(n, "jpeg") for n in range(12)}
+    folder = project(download={"source": "pictures"}, split={"unit": unit})
+    write_files(folder / "pictures", files | copies)
+    for stage in (download, scan, clean, split):
+        stage.main()
+    said = capsys.readouterr().out
+
+    rows = read_table(Path("data/split.parquet"), SPLIT)
+    metrics = read_metrics("split")
+    assert set(rows["unit"]) == {unit}
+    if unit == "group":
+        assert len(rows) == 24
+        assert metrics["leaks"] == 0
+        assert not {"leaky", "leaked_test_images"} & set(metrics)
+        assert "WARNING" not in said
+    else:
+        assert len(rows) == 36
+        assert metrics["leaks"] > 0
+        assert metrics["leaky"] is True
+        assert 0 < metrics["leaked_test_images"] <= metrics["test"]
+        assert "split: WARNING: split.unit is image" in said

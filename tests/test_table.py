@@ -46,6 +46,7 @@ def removed(*labels: str) -> pd.DataFrame:
         kept_image_id="",
         similarity=np.float32(0.9625),
         rule="clean.remove_similarity = 0.95",
+        group_id="0" * 16,
     )[list(REMOVED.columns)]
 
 
@@ -93,7 +94,7 @@ def test_rows_in_another_order_give_equal_bytes(tmp_path: Path, suffix: str) -> 
 def test_rows_are_written_in_the_order_of_the_key(tmp_path: Path) -> None:
     places = [("val", 0), ("train", 10), ("train", 9)]
     frame = pd.DataFrame(places, columns=["split", "row"]).assign(
-        uri="u", image_id="i", label="cat", parent_id="", augment_seed=0
+        uri="u", image_id="i", label="cat", parent_id="", augment_seed=0, crc32=0, unit="group"
     )
 
     write_table(tmp_path / "index.parquet", frame, INDEX)
@@ -203,7 +204,7 @@ def test_a_row_that_breaks_the_contract_is_refused_both_ways(
 
 def test_a_key_of_two_columns_is_unique_as_a_whole(tmp_path: Path) -> None:
     frame = pd.DataFrame({"split": ["train", "val"], "row": [0, 0]}).assign(
-        uri="u", image_id="i", label="cat", parent_id="", augment_seed=0
+        uri="u", image_id="i", label="cat", parent_id="", augment_seed=0, crc32=0, unit="group"
     )
     write_table(tmp_path / "index.parquet", frame, INDEX)
 

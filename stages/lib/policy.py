@@ -72,7 +72,10 @@ def removals(
 
 
 def removed_table(rows: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
-    """Return what went, by position in `rows`, as data/removed.csv has it."""
+    """Return what went, by position in `rows`, as data/removed.csv has it.
+
+    rows: with a column group_id where groups are known.
+    """
     left_out = rows.iloc[gone["at"].to_numpy()]
     instead = gone["kept_at"].to_numpy()
     known = instead != NOBODY
@@ -82,6 +85,7 @@ def removed_table(rows: pd.DataFrame, gone: pd.DataFrame) -> pd.DataFrame:
         named[name][known] = rows[column].to_numpy(object)[instead[known]]
     table = {
         **{name: left_out[name].to_numpy(object) for name in ("uri", "image_id", "label")},
+        "group_id": left_out["group_id"].to_numpy(object) if "group_id" in left_out else "",
         **{name: gone[name].to_numpy() for name in ("action", "reason", "similarity", "rule")},
         **named,
     }

@@ -128,6 +128,7 @@ REMOVED = Table(
         "kept_image_id": TEXT,
         "similarity": pa.float32(),
         "rule": TEXT,
+        "group_id": TEXT,  # "" of what was left out before duplicates were sought
     },
     allowed=(("action", ("remove", "quarantine")),),
 )

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 from stages.lib.classifier import load_classifier, predict
-from stages.lib.dataset import class_numbers, load_split
+from stages.lib.dataset import class_numbers, is_leaky, load_split
 from stages.lib.errors import run_stage
 from stages.lib.hashing import fingerprint
 from stages.lib.metrics import write_metrics, write_plot
@@ -116,7 +116,7 @@ def main() -> None:
     per_class = per_class_table(predictions, classifier.class_names, params.confidence)
     figures = evaluate_metrics(predictions, per_class, params.confidence)
     write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
-    write_metrics("evaluate", figures)
+    write_metrics("evaluate", figures, is_leaky(index))
     write_plot("per_class", per_class)
     write_plot(
         "confusion", predictions[["label", "predicted"]].set_axis(["actual", "predicted"], axis=1)
@@ -127,6 +127,7 @@ def main() -> None:
         f"{params.confidence:.0%} interval {figures['accuracy_low']:.2%} to "
         f"{figures['accuracy_high']:.2%}), "
         f"macro F1 {figures['macro_f1']:.4f}",
+        is_leaky(index),
     )
 
 

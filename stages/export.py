@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.classifier import Classifier, load_classifier, predict
-from stages.lib.dataset import DATASET, load_split
+from stages.lib.dataset import DATASET, is_leaky, load_split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.exported import EXPORTED, INPUT, ExportedClassifier
 from stages.lib.files import replacing
@@ -89,18 +89,21 @@ def main() -> None:
     params = load_params(Params, "export")
     classifier = load_classifier()
     info = class_info(classifier.class_names, params.descriptions)
-    pictures = np.asarray(load_split("val")[0][: params.parity_images])
+    val, index = load_split("val")
+    pictures, leaky = np.asarray(val[: params.parity_images]), is_leaky(index)
     with replacing(EXPORTED) as unproven:
         write_exported(classifier, info, unproven)
         found = ExportedClassifier(unproven).predict_arrays(pictures)
         parity = compare(predict(classifier, pictures, BATCH, "export"), found)
         require_parity(parity, params.max_difference)
     size = (EXPORTED / "model.onnx").stat().st_size
-    write_metrics("export", {**parity, "bytes": size, "images_compared": len(pictures)})
+    metrics = {**parity, "bytes": size, "images_compared": len(pictures)}
+    write_metrics("export", metrics, leaky)
     summarise(
         "export",
         f"ONNX of {size / 1e6:.1f} MB; no probability differs by more than "
         f"{parity['max_probability_difference']:.1e} from Keras, on {len(pictures):,} images",
+        leaky,
     )
 
 

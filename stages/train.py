@@ -9,14 +9,16 @@ Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metric
 import json
 import math
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.classifier import CLASSIFIER, Classifier, save_classifier
-from stages.lib.dataset import class_names, class_numbers, load_split
+from stages.lib.dataset import class_names, class_numbers, is_leaky, load_split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.feeding import ShuffledBatches
 from stages.lib.keras_runtime import keras, make_deterministic
@@ -38,6 +40,7 @@ class Params:
     width: Annotated[int, Field(ge=4)]
     dropout: Rate
     weight_decay: Rate
+    class_weights: Literal["none", "balanced"]
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
@@ -96,10 +99,23 @@ def build_model(shape: tuple[int, int, int], num_classes: int, params: Params) -
     return model
 
 
+def balanced_weights(classes: NDArray[np.int64]) -> dict[int, float]:
+    """Return how much an image of each class counts in the loss, so that all classes count alike.
+
+    It is images / (classes * images of the class), as in scikit-learn; over all images the mean is
+    1.
+    """
+    counts = np.bincount(classes)
+    return dict(enumerate((len(classes) / (len(counts) * counts)).tolist()))
+
+
 def fit(
     model: keras.Model, train: ShuffledBatches, val: ShuffledBatches, params: Params
 ) -> pd.DataFrame:
-    """Train until validation stops gaining, restore the best epoch, and return the history."""
+    """Train until validation stops gaining, restore the best epoch, and return the history.
+
+    Class weights change the training loss alone: validation stays comparable, with and without.
+    """
     lines = EpochLines(params.epochs, len(train.pictures))
     plateau = keras.callbacks.ReduceLROnPlateau(
         monitor="val_loss",
@@ -116,6 +132,9 @@ def fit(
         epochs=params.epochs,
         verbose=0,
         callbacks=[plateau, lines, best],
+        class_weight=balanced_weights(train.classes)
+        if params.class_weights == "balanced"
+        else None,
     )
     return pd.DataFrame(lines.rows)
 
@@ -145,7 +164,7 @@ def main() -> None:
         "val_loss": best["val_loss"],
         "parameters": model.count_params(),
     }
-    write_metrics("train", metrics)
+    write_metrics("train", metrics, is_leaky(index))
     write_plot("history", history)
     timing = {
         "seconds": round(seconds, 1),
@@ -157,6 +176,7 @@ def main() -> None:
         f"{params.model} with {metrics['parameters']:,} parameters, best epoch "
         f"{metrics['best_epoch']} of "
         f"{metrics['epochs']}: val accuracy {best['val_accuracy']:.4f}; {seconds:,.0f} s",
+        is_leaky(index),
     )
 
 

@@ -1,26 +1,34 @@
 """Augment: train, and only train, is balanced; every row of the arrays is what the index says."""
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import joblib.externals.loky as loky
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from stages import augment, clean, download, scan, split
-from stages.augment import Params, balance_table, group_by_file, make_rows, plan_rows, target_size
+from stages.augment import (
+    BATCH_ROWS,
+    Params,
+    balance_metrics,
+    balance_table,
+    plan_batches,
+    plan_rows,
+    target_size,
+)
 from stages.lib import parallel
-from stages.lib.dataset import DATASET, load_split
+from stages.lib.augmentation import augment_picture, build_policy
+from stages.lib.dataset import DATASET, is_leaky, load_split
 from stages.lib.errors import InputError
 from stages.lib.images import Preprocessing, load_preprocessing, prepare_picture
 from stages.lib.metrics import read_metrics
-from stages.lib.table import CLEAN, INDEX, REMOVED, SCAN, SPLIT, SPLITS, read_table
+from stages.lib.table import CLEAN, INDEX, REMOVED, SCAN, SPLIT, SPLITS, read_table, write_table
 
 TRANSFORMS = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -30,7 +38,7 @@ Writer = Callable[[Path, Mapping[str, bytes]], None]
 
 
 def params(target: Any = "max", larger: Any = "keep", seed: int = 7) -> Params:
-    return Params(seed, 16, 16, "stretch", target, larger, TRANSFORMS)
+    return Params(seed, 16, 16, "stretch", "auto", "rgb", target, larger, TRANSFORMS)
 
 
 def split_table(train: Mapping[str, int], others: int = 2) -> pd.DataFrame:
@@ -43,7 +51,8 @@ def split_table(train: Mapping[str, int], others: int = 2) -> pd.DataFrame:
         for n in range(count)
     ]
     columns = ["uri", "image_id", "label", "group_id", "split"]
-    return pd.DataFrame(rows, columns=columns).sort_values("uri", ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns).sort_values("uri", ignore_index=True)
+    return table.assign(fold=-1, unit="group")
 
 
 # --- The plan -----------------------------------------------------------------------------------
@@ -105,6 +114,7 @@ def test_3_children_are_of_train_carry_their_parents_id_and_have_seeds_of_their_
     assert set(children["uri"]) <= set(originals["uri"])
     assert children["augment_seed"].is_unique
     assert (children["augment_seed"] > 0).all()
+    assert index["augment_seed"].dtype == np.int64
 
 
 @settings(max_examples=30, deadline=None)
@@ -139,7 +149,37 @@ def test_6_another_seed_draws_others(larger: str) -> None:
     assert set(one["augment_seed"]) & set(other["augment_seed"]) == {0}
 
 
-def test_7_rows_are_numbered_from_zero_in_each_split() -> None:
+def test_7_equal_files_under_several_names_and_labels_have_children_of_their_own() -> None:
+    table = split_table({"a": 3, "b": 2})
+    table["image_id"] = table["image_id"].mask(table["split"] == "train", "the same")
+
+    index = plan_rows(table, params(20))
+
+    children = index[index["parent_id"] != ""]
+    assert len(children) == 35
+    assert children["augment_seed"].is_unique
+    alone = plan_rows(
+        table[(table["uri"] == "a/train000") | (table["split"] != "train")], params(9)
+    )
+    seeds = children[children["uri"] == "a/train000"]["augment_seed"].tolist()
+    of_alone = alone[alone["parent_id"] != ""]["augment_seed"].tolist()
+    assert seeds == of_alone[: len(seeds)], "the first of them draws as if it were the only one"
+
+
+@settings(max_examples=30, deadline=None)
+@given(COUNTS, st.integers(1, 60), st.integers(1, 4))
+def test_8_no_seed_stands_twice_in_the_index(
+    counts: dict[str, int], target: int, different: int
+) -> None:
+    table = split_table(counts)
+    table["image_id"] = [f"id{at % different}" for at in range(len(table))]
+
+    index = plan_rows(table, params(target))
+
+    assert index.loc[index["parent_id"] != "", "augment_seed"].is_unique
+
+
+def test_9_rows_are_numbered_from_zero_in_each_split() -> None:
     index = plan_rows(split_table({"a": 5, "b": 2}), params())
 
     for name in SPLITS:
@@ -147,14 +187,26 @@ def test_7_rows_are_numbered_from_zero_in_each_split() -> None:
         assert rows == list(range(len(rows)))
 
 
-def test_one_job_per_file_covers_the_index_in_its_order() -> None:
-    index = plan_rows(split_table({"a": 9, "b": 2}), params())
+@settings(max_examples=30, deadline=None)
+@given(COUNTS, st.integers(1, 200))
+def test_batches_fill_the_arrays_row_by_row_without_a_gap(
+    counts: dict[str, int], target: int
+) -> None:
+    index = plan_rows(split_table(counts), params(target))
+    places = {name: (Path(f"{name}.npy"), 128) for name in SPLITS}
 
-    jobs = group_by_file(index)
+    batches = plan_batches(index, places, 10)
 
-    flat = [(uri, seed) for uri, seeds in jobs for seed in seeds]
+    flat = [(batch.uri, seed) for batch in batches for seed in batch.seeds]
     assert flat == list(zip(index["uri"], index["augment_seed"], strict=True))
-    assert len({uri for uri, _ in jobs}) == len(jobs)
+    for name in SPLITS:
+        start = 128
+        for batch in batches:
+            if batch.array == f"{name}.npy":
+                assert batch.start == start
+                start += 10 * len(batch.seeds)
+        assert start == 128 + 10 * (index["split"] == name).sum()
+    assert max(len(batch.seeds) for batch in batches) <= BATCH_ROWS
 
 
 def test_the_balance_is_counted_per_class() -> None:
@@ -169,48 +221,18 @@ def test_without_children_the_balance_says_none() -> None:
     assert balance_table(index).to_numpy().tolist() == [["a", 5, 0], ["b", 2, 0]]
 
 
-# --- One file -----------------------------------------------------------------------------------
+def test_the_imbalance_is_measured_before_and_after() -> None:
+    table = split_table({"a": 6, "b": 2})
 
+    kept = balance_metrics(table, plan_rows(table, params("none")))
+    balanced = balance_metrics(table, plan_rows(table, params("max")))
 
-def test_children_differ_from_one_another_and_from_their_parent(
-    tmp_path: Path, picture_file: Callable[..., bytes]
-) -> None:
-    data, how = picture_file(0), Preprocessing(16, 24, "stretch")
-    (tmp_path / "a.png").write_bytes(data)
-    policy = '[{"name": "Affine", "rotate": [-15, 15], "p": 1.0}]'
-
-    rows = make_rows((str(tmp_path / "a.png"), (0, *range(1, 9))), how, policy)
-
-    assert rows.shape == (9, 16, 24, 3)
-    np.testing.assert_array_equal(rows[0], prepare_picture(data, how))
-    assert len({row.tobytes() for row in rows}) == 9
-
-
-@pytest.mark.parametrize(
-    ("entry", "got"),
-    [
-        ('{"name": "CenterCrop", "height": 4, "width": 4}', r"uint8 \(4, 4, 3\)"),
-        ('{"name": "Normalize"}', r"float32 \(8, 8, 3\)"),
-    ],
-)
-def test_transforms_that_change_the_form_of_a_picture_are_refused(
-    tmp_path: Path, picture_file: Callable[..., bytes], entry: str, got: str
-) -> None:
-    (tmp_path / "a.png").write_bytes(picture_file(0))
-
-    with pytest.raises(InputError, match=rf"augment\.transforms must keep .*, got {got}"):
-        make_rows((str(tmp_path / "a.png"), (0, 5)), Preprocessing(8, 8, "stretch"), f"[{entry}]")
-
-
-def test_pictures_that_scan_let_pass_are_not_refused_by_pillows_own_budget(
-    tmp_path: Path, picture_file: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    (tmp_path / "a.png").write_bytes(picture_file(0))
-
-    rows = make_rows((str(tmp_path / "a.png"), (0,)), Preprocessing(8, 8, "stretch"), "[]")
-
-    assert rows.shape == (1, 8, 8, 3)
+    assert (kept["imbalance_ratio"], kept["imbalance_ratio_before"]) == (3, 3)
+    assert (balanced["imbalance_ratio"], balanced["imbalance_ratio_before"]) == (1, 3)
+    # Shares of 3/4 and 1/4 have an entropy of 0.8113 bits, of the 1 bit that halves would have.
+    assert balanced["class_evenness_before"] == pytest.approx(0.8113, abs=1e-4)
+    assert balanced["class_evenness"] == pytest.approx(1)
+    assert (balanced["children"], balanced["train"]) == (4, 12)
 
 
 # --- The stages one after another ---------------------------------------------------------------
@@ -267,24 +289,42 @@ def test_download_to_augment_write_what_they_promise(
     ]
     assert sizes == [28, 24, 4, 24]
     assert read_metrics("split")["leaks"] == 0
-    assert load_preprocessing(DATASET) == Preprocessing(16, 24, "stretch")
+    assert load_preprocessing(DATASET) == Preprocessing(16, 24, "stretch", "auto", "rgb")
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
 def test_every_original_row_is_the_prepared_picture_of_its_file(
-    run_stages: Callable[..., None], fit: Any
+    run_stages: Callable[..., None], fit: Any, colour: Any
 ) -> None:
-    run_stages(fit=fit)
+    run_stages(fit=fit, colour=colour)
 
-    how, seen = Preprocessing(16, 24, fit), 0
+    how, seen = Preprocessing(16, 24, fit, "auto", colour), 0
     for name in SPLITS:
         pictures, index = load_split(name)
-        assert pictures.shape == (len(index), 16, 24, 3)
+        assert pictures.shape == (len(index), *how.shape)
         for row in index[index["parent_id"] == ""].itertuples():
             expected = prepare_picture(Path(row.uri).read_bytes(), how)
             np.testing.assert_array_equal(pictures[row.row], expected)
             seen += 1
     assert seen == 24
+
+
+@pytest.mark.parametrize("colour", ["rgb", "grey"])
+def test_every_child_is_what_its_seed_makes_of_its_parent(
+    run_stages: Callable[..., None], colour: Any
+) -> None:
+    run_stages(target_per_class=40, colour=colour)
+
+    pictures, index = load_split("train")
+
+    how, policy = Preprocessing(16, 24, "stretch", "auto", colour), build_policy(TRANSFORMS)
+    children = index[index["parent_id"] != ""]
+    for row in children.itertuples():
+        parent = prepare_picture(Path(row.uri).read_bytes(), how)
+        expected = augment_picture(policy, parent, row.augment_seed)
+        np.testing.assert_array_equal(pictures[row.row], expected)
+    assert len(children) > 50
 
 
 def test_children_are_new_pictures_of_their_own_split_alone(
@@ -304,21 +344,38 @@ def test_children_are_new_pictures_of_their_own_split_alone(
     assert read_metrics("augment")["children"] == (index["parent_id"] != "").sum()
 
 
-def test_one_and_two_workers_give_the_same_bytes(
+def test_one_two_and_five_workers_give_the_same_bytes(
     run_stages: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "FEW", 0)
-    loky.get_reusable_executor(max_workers=2).shutdown(wait=True)  # they stand in another folder
+    monkeypatch.setattr(parallel, "CHUNK", 2)  # enough of them for five
     found = []
 
-    for workers in (1, 2):
+    for workers in (1, 2, 5):
         run_stages(workers=workers, target_per_class=30)
-        found.append(
-            {path.name: path.read_bytes() for path in sorted(Path("data/dataset").iterdir())}
-        )
+        files = sorted(Path("data/dataset").iterdir())
+        found.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
 
-    assert found[0] == found[1]
-    assert len(found[0]) == 5
+    assert found[0] == found[1] == found[2]
+    assert list(found[0]) == [
+        "index.parquet", "preprocessing.json", "test.npy", "train.npy", "val.npy"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("unit", "leaky"), [("group", False), ("image", True)])
+def test_a_leaky_split_is_marked_in_metrics_and_in_the_closing_line(
+    run_stages: Callable[..., None], capsys: pytest.CaptureFixture[str], unit: str, leaky: bool
+) -> None:
+    run_stages()
+    table = read_table(Path("data/split.parquet"), SPLIT)
+    write_table(Path("data/split.parquet"), table.assign(unit=unit), SPLIT)
+    capsys.readouterr()
+
+    augment.main()
+
+    assert read_metrics("augment").get("leaky", False) is leaky
+    assert capsys.readouterr().out.strip().endswith("(leaky split)") is leaky
+    assert is_leaky(load_split("test")[1]) is leaky
 
 
 def test_a_wrong_policy_is_refused_before_the_arrays_are_touched(
@@ -327,10 +384,22 @@ def test_a_wrong_policy_is_refused_before_the_arrays_are_touched(
     run_stages()
     before = {path.name: path.read_bytes() for path in Path("data/dataset").iterdir()}
 
-    with pytest.raises(InputError, match=r"augment\.transforms, entry 2: .*'Rotat'"):
+    with pytest.raises(InputError, match=r"augment\.transforms, entry 2 \(Rotat\): name must"):
         run_stages(transforms=[TRANSFORMS[0], {"name": "Rotat"}])
 
     assert {path.name: path.read_bytes() for path in Path("data/dataset").iterdir()} == before
+
+
+def test_a_policy_that_does_not_fit_is_refused_before_any_picture_is_read(
+    run_stages: Callable[..., None],
+) -> None:
+    run_stages()
+    shutil.rmtree("data/raw")
+    changed = Path("params.yaml").read_text().replace("HorizontalFlip", "Transpose")
+    Path("params.yaml").write_text(changed)
+
+    with pytest.raises(InputError, match=r"entry 1 \(Transpose\): transforms must keep pictures"):
+        augment.main()
 
 
 def test_a_disk_too_small_is_noticed_and_the_earlier_arrays_stay(

@@ -1,5 +1,7 @@
 """The arrays and their index belong together, or the reader says so."""
 
+import resource
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from stages.lib.dataset import (
     array_file,
     class_names,
     class_numbers,
+    is_leaky,
     load_split,
 )
 from stages.lib.errors import InputError
@@ -27,7 +30,8 @@ def pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     pictures = np.arange(3 * 8 * 9 * 3, dtype=np.uint8).reshape(3, 8, 9, 3)
     rows = [(split, row, f"{split}{row}") for split in SPLITS for row in range(3)]
     index = pd.DataFrame(rows, columns=["split", "row", "uri"])
-    index = index.assign(image_id="i", label="cat", parent_id="", augment_seed=0)
+    index = index.assign(image_id="i", label="cat", parent_id="", augment_seed=0, unit="group")
+    index = index.assign(crc32=[zlib.crc32(pictures[row]) for row in index["row"]])
     write_table(INDEX_FILE, index.iloc[::-1], INDEX)
     for split in SPLITS:
         np.save(array_file(split), pictures)
@@ -85,6 +89,50 @@ def test_an_array_that_does_not_fit_the_index_is_named(
         load_split("val")
 
 
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("row", [0, 2])
+@pytest.mark.parametrize("place", [0, -1], ids=["first byte", "last byte"])
+def test_one_changed_bit_is_found_and_its_row_named(
+    pictures: np.ndarray, split: str, row: int, place: int
+) -> None:
+    array = np.load(array_file(split))
+    array[row].reshape(-1)[place] ^= 1
+    np.save(array_file(split), array)
+
+    with pytest.raises(
+        InputError, match=rf"{split}\.npy is damaged: row {row} \({split}{row}\).*dvc repro -f"
+    ):
+        load_split(split)
+    np.testing.assert_array_equal(load_split(split, verify=False)[0], array)
+
+
+def test_rows_in_another_order_are_found(pictures: np.ndarray) -> None:
+    np.save(array_file("train"), pictures[[1, 0, 2]])
+
+    with pytest.raises(InputError, match=r"train\.npy is damaged: row 0 \(train0\)"):
+        load_split("train")
+
+
+def test_verifying_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows, shape = 400, (512, 512, 3)  # 315 MB of zeros, which take no space on disk
+    checksum = zlib.crc32(bytes(512 * 512 * 3))
+    index = pd.DataFrame({"split": "train", "row": range(rows), "uri": map(str, range(rows))})
+    index = index.assign(image_id="i", label="cat", parent_id="", augment_seed=0, unit="group")
+    write_table(INDEX_FILE, index.assign(crc32=checksum), INDEX)
+    np.lib.format.open_memmap(array_file("train"), "w+", np.uint8, (rows, *shape))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    load_split("train")
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize(("unit", "leaky"), [("group", False), ("image", True)])
+def test_what_was_divided_by_image_is_leaky(unit: str, leaky: bool) -> None:
+    assert is_leaky(pd.DataFrame({"unit": [unit, unit]})) is leaky
+
+
 def test_a_missing_index_is_named(pictures: np.ndarray) -> None:
     INDEX_FILE.unlink()
 
@@ -94,7 +142,7 @@ def test_a_missing_index_is_named(pictures: np.ndarray) -> None:
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_preprocessing_comes_back_as_it_was(pictures: np.ndarray, fit: str) -> None:
-    how = Preprocessing(8, 9, fit)  # type: ignore[arg-type]
+    how = Preprocessing(8, 9, fit, "lanczos", "grey")  # type: ignore[arg-type]
 
     save_preprocessing(how, DATASET)
 

@@ -23,6 +23,12 @@ from stages.lib.images import (
 Texture = Callable[..., np.ndarray]
 
 
+def prep(
+    height: int, width: int, fit: Any, interpolation: Any = "auto", colour: Any = "rgb"
+) -> Preprocessing:
+    return Preprocessing(height, width, fit, interpolation, colour)
+
+
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
@@ -173,7 +179,7 @@ def test_a_scaled_decode_never_falls_below_the_smallest_side(picture_file: Any) 
 def test_every_picture_gets_the_size_asked_for(
     textured_picture: Texture, fit: Any, target: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    resized = resize_picture(textured_picture(0, *size), Preprocessing(*target, fit))
+    resized = resize_picture(textured_picture(0, *size), prep(*target, fit))
 
     assert resized.shape == (*target, 3)
     assert resized.dtype == np.uint8
@@ -199,7 +205,7 @@ def extent(pixels: np.ndarray) -> tuple[int, int]:
 def test_crop_and_pad_do_not_distort(
     fit: Any, size: tuple[int, int], target: tuple[int, int]
 ) -> None:
-    resized = resize_picture(square_in(*size, 32), Preprocessing(*target, fit))
+    resized = resize_picture(square_in(*size, 32), prep(*target, fit))
 
     height, width = extent(resized)
 
@@ -208,7 +214,7 @@ def test_crop_and_pad_do_not_distort(
 
 
 def test_stretch_changes_proportions_as_the_sides_do() -> None:
-    resized = resize_picture(square_in(64, 128, 32), Preprocessing(64, 64, "stretch"))
+    resized = resize_picture(square_in(64, 128, 32), prep(64, 64, "stretch"))
 
     assert extent(resized) == (32, 16)
 
@@ -217,13 +223,13 @@ def test_crop_keeps_the_centre_and_fills_the_frame() -> None:
     pixels = np.zeros((32, 96, 3), np.uint8)
     pixels[:, 32:64] = 255
 
-    assert (resize_picture(pixels, Preprocessing(16, 16, "crop")) == 255).all()
+    assert (resize_picture(pixels, prep(16, 16, "crop")) == 255).all()
 
 
 def test_pad_keeps_everything_between_black_borders() -> None:
     pixels = np.full((32, 64, 3), 255, np.uint8)
 
-    resized = resize_picture(pixels, Preprocessing(32, 32, "pad"))
+    resized = resize_picture(pixels, prep(32, 32, "pad"))
 
     assert (resized[8:24] == 255).all()
     assert (resized[:8] == 0).all()
@@ -235,13 +241,72 @@ def test_pad_keeps_everything_between_black_borders() -> None:
 def test_a_prepared_picture_is_the_picture_read_and_resized(
     picture_file: Any, encoding: str, fit: Any
 ) -> None:
-    data, how = picture_file(0, encoding, 128, 96), Preprocessing(16, 24, fit)
+    data, how = picture_file(0, encoding, 128, 96), prep(16, 24, fit)
 
     prepared = prepare_picture(data, how)
 
     full = resize_picture(read_picture(data), how)
     assert prepared.shape == (16, 24, 3)
     assert np.abs(prepared.astype(int) - full).mean() < 2  # JPEG may be decoded at a smaller scale
+
+
+METHODS = ["auto", "nearest", "linear", "cubic", "area", "lanczos"]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("interpolation", METHODS)
+@pytest.mark.parametrize("size", [(48, 64), (5, 90), (1, 1)])
+def test_grey_pictures_have_one_channel_and_the_size_asked_for(
+    picture_file: Any, fit: Any, interpolation: Any, size: tuple[int, int]
+) -> None:
+    how = prep(16, 24, fit, interpolation, "grey")
+
+    prepared = prepare_picture(picture_file(0, "png", *size), how)
+
+    assert prepared.shape == how.shape == (16, 24, 1)
+    assert prepared.dtype == np.uint8
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
+def test_grey_is_the_luma_of_the_colours(picture_file: Any, fit: Any) -> None:
+    data = picture_file(0)
+
+    grey = prepare_picture(data, prep(16, 24, fit, "auto", "grey"))
+
+    luma = to_grey(prepare_picture(data, prep(16, 24, fit)))
+    assert np.abs(grey[:, :, 0].astype(int) - luma).max() <= 2
+    assert grey.std() > 5
+
+
+@pytest.mark.parametrize(("factor", "same_as"), [(0.5, "area"), (2, "cubic")])
+def test_auto_averages_what_shrinks_and_is_cubic_otherwise(
+    textured_picture: Texture, factor: float, same_as: Any
+) -> None:
+    pixels = textured_picture(0, blobs=20)
+    size = (round(48 * factor), round(64 * factor))
+
+    resized = {name: resize_picture(pixels, prep(*size, "stretch", name)) for name in METHODS}
+
+    np.testing.assert_array_equal(resized["auto"], resized[same_as])
+    assert len({result.tobytes() for result in resized.values()}) >= 4
+
+
+def test_nearest_takes_pixels_as_they_stand_in_the_file(picture_file: Any) -> None:
+    data = picture_file(0, "jpeg", 128, 96)
+    colours = {tuple(pixel) for pixel in read_picture(data).reshape(-1, 3)}
+
+    prepared = prepare_picture(data, prep(16, 24, "stretch", "nearest"))
+
+    assert {tuple(pixel) for pixel in prepared.reshape(-1, 3)} <= colours
+
+
+@pytest.mark.parametrize("interpolation", METHODS)
+def test_no_interpolation_moves_the_picture(interpolation: Any) -> None:
+    pixels = square_in(64, 64, 32)
+
+    small = resize_picture(pixels, prep(32, 32, "stretch", interpolation))
+
+    np.testing.assert_array_equal(small > 127, square_in(32, 32, 16) > 127)
 
 
 def test_shrinking_stops_at_the_work_side_and_never_enlarges() -> None:

@@ -44,3 +44,9 @@ def test_a_summary_is_one_line_with_the_stages_name(capsys: pytest.CaptureFixtur
     summarise("scan", "read 3 files")
 
     assert capsys.readouterr().out == "scan: read 3 files\n"
+
+
+def test_a_summary_says_where_the_split_leaks(capsys: pytest.CaptureFixture[str]) -> None:
+    summarise("train", "done", leaky=True)
+
+    assert capsys.readouterr().out == "train: done (leaky split)\n"

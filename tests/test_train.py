@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from stages.lib.classifier import Classifier, load_classifier, predict, save_classifier
 from stages.lib.errors import InputError
 from stages.lib.feeding import ShuffledBatches
 from stages.lib.keras_runtime import make_deterministic
-from stages.train import Params, build_model, fit
+from stages.train import Params, balanced_weights, build_model, fit
 
 PARAMS = Params(
     seed=3,
@@ -19,6 +20,7 @@ PARAMS = Params(
     width=8,
     dropout=0.1,
     weight_decay=0.0005,
+    class_weights="none",
     epochs=6,
     batch_size=16,
     learning_rate=0.005,
@@ -110,6 +112,57 @@ def test_it_stops_early_and_lowers_the_learning_rate() -> None:
 
     assert len(history) < 12 or history["val_loss"].idxmin() >= 6
     assert history["learning_rate"].iloc[-1] <= history["learning_rate"].iloc[0]
+
+
+@pytest.mark.parametrize("counts", [[5, 5], [9, 1], [1, 2, 3, 40], [7]])
+def test_balanced_weights_are_those_of_scikit_learn(counts: list[int]) -> None:
+    classes = np.repeat(np.arange(len(counts)), counts)
+
+    weights = balanced_weights(classes)
+
+    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=classes)
+    assert list(weights) == list(range(len(counts)))
+    np.testing.assert_allclose(list(weights.values()), expected)
+
+
+def alike(counts: tuple[int, int]) -> ShuffledBatches:
+    """Return batches of two classes that nothing tells apart: the best guess is their share."""
+    pictures = np.full((sum(counts), *SHAPE), 128, np.uint8)
+    return ShuffledBatches(pictures, np.repeat([0, 1], counts), PARAMS.batch_size, PARAMS.seed)
+
+
+def test_class_weights_pull_towards_the_rare_class_and_leave_validation_alone() -> None:
+    train, val = alike((56, 8)), alike((28, 4))
+    rare, losses, expected = {}, {}, {}
+
+    for choice in ("none", "balanced"):
+        params = replace(PARAMS, class_weights=choice, dropout=0.0, epochs=25, learning_rate=0.02)
+        make_deterministic(params.seed)
+        model = build_model(SHAPE, 2, params)
+        history = fit(model, train, val, replace(params, early_stopping_patience=25))
+        found = predict(Classifier(model, ["many", "rare"]), val.pictures, 32, "test")
+        rare[choice] = found[0, 1]
+        losses[choice] = history["val_loss"].min()
+        expected[choice] = -np.log(found[np.arange(32), val.classes]).mean()
+
+    assert rare["none"] < 0.3 < rare["balanced"]
+    for choice, loss in losses.items():
+        np.testing.assert_allclose(loss, expected[choice], rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(16, 40, 3), (40, 16, 1), (64, 24, 1)])
+def test_it_trains_on_grey_pictures_and_on_sides_that_differ(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(0)
+    classes = np.arange(32) % 2
+    pictures = rng.integers(0, 128, (32, *shape)) + 127 * classes[:, None, None, None]
+    batches = ShuffledBatches(pictures.astype(np.uint8), classes, 16, 0)
+    make_deterministic(0)
+
+    model = build_model(shape, 2, replace(PARAMS, epochs=1))
+    history = fit(model, batches, batches, replace(PARAMS, epochs=1))
+
+    assert model.input_shape == (None, *shape)
+    assert np.isfinite(history["val_loss"]).all()
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -1,5 +1,7 @@
 """The arrays that models learn from: one memory-mapped file per split, and their index."""
 
+import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,14 @@ INDEX_FILE = DATASET / "index.parquet"
 
 
 def array_file(split: str) -> Path:
-    """Return where the pictures of a split lie: uint8, (images, height, width, 3), RGB."""
+    """Return where the pictures of a split lie: uint8, (images, height, width, channels)."""
     return DATASET / f"{split}.npy"
 
 
-def load_split(split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+def load_split(split: str, verify: bool = True) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     """Return a split's pictures, mapped rather than loaded, and its index rows in the same order.
 
+    verify: hold every picture's bytes against the checksum in the index first.
     Raises InputError where the two do not belong together.
     """
     index = read_table(INDEX_FILE, INDEX)
@@ -36,7 +39,33 @@ def load_split(split: str) -> tuple[NDArray[np.uint8], pd.DataFrame]:
             f"{array_file(split)} must hold {len(index)} pictures of uint8 as {INDEX_FILE} says, "
             f"got {pictures.dtype} {pictures.shape}; run `dvc repro -f augment`"
         )
+    if verify:
+        _verify_rows(array_file(split), pictures, index)
     return pictures, index
+
+
+def _verify_rows(path: Path, pictures: NDArray[np.uint8], index: pd.DataFrame) -> None:
+    """Raise InputError for the first row whose bytes are not those that were written.
+
+    The rows are read one by one, past the map, whose pages would all stay in memory.
+    """
+    row = bytearray(math.prod(pictures.shape[1:]))
+    with path.open("rb") as stream:
+        stream.seek(path.stat().st_size - len(row) * len(index))
+        for number, expected in enumerate(index["crc32"]):
+            stream.readinto(row)
+            if zlib.crc32(row) != expected:
+                raise InputError(
+                    f"{path} is damaged: row {number} ({index['uri'].iloc[number]}) is not what "
+                    f"{INDEX_FILE} says; run `dvc repro -f augment`"
+                )
+
+
+def is_leaky(table: pd.DataFrame) -> bool:
+    """Tell whether a split or an index was divided by image and not by group, so that no figure
+    from there on can be trusted.
+    """
+    return bool((table["unit"] == "image").any())
 
 
 def class_names(index: pd.DataFrame) -> list[str]:

@@ -34,7 +34,7 @@ class ExportedClassifier:
 
     def predict_arrays(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return probabilities (images, classes) for prepared pictures (images, height, width,
-        3).
+        channels).
         """
         feed = {INPUT: np.asarray(pictures, np.float32)}
         probabilities: NDArray[np.float32] = self.session.run(None, feed)[0]

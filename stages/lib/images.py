@@ -24,6 +24,15 @@ cv2.setNumThreads(1)
 
 Picture = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["auto", "nearest", "linear", "cubic", "area", "lanczos"]
+Colour = Literal["rgb", "grey"]
+METHODS: dict[str, int] = {
+    "nearest": cv2.INTER_NEAREST_EXACT,  # of the two it is the one that Pillow agrees with
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
 
 # Measures and hashes are taken on a picture whose shorter side is at most this long ...
 WORK_SIDE = 128
@@ -48,6 +57,13 @@ class Preprocessing:
     height: int
     width: int
     fit: Fit
+    interpolation: Interpolation
+    colour: Colour
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every prepared picture."""
+        return self.height, self.width, 3 if self.colour == "rgb" else 1
 
 
 def save_preprocessing(how: Preprocessing, folder: Path) -> None:
@@ -128,9 +144,11 @@ def upright(pixels: Picture, orientation: int) -> Picture:
 
 
 def resize_picture(pixels: Picture, how: Preprocessing) -> Picture:
-    """Return pixels at (how.height, how.width, 3).
+    """Return RGB (height, width, 3) or grey (height, width) pixels at (how.height, how.width, 3 or
+    1).
 
     fit: `stretch` changes the proportions, `crop` cuts the centre, `pad` adds black borders.
+    interpolation: `auto` averages (area) where the picture shrinks, else it is cubic.
     """
     height, width = pixels.shape[:2]
     if how.fit == "crop":
@@ -139,19 +157,26 @@ def resize_picture(pixels: Picture, how: Preprocessing) -> Picture:
         top, left = (height - rows) // 2, (width - columns) // 2
         pixels = pixels[top : top + max(rows, 1), left : left + max(columns, 1)]
     if how.fit != "pad":
-        return _resize(pixels, how.height, how.width)
+        resized = _resize(pixels, how.height, how.width, how.interpolation)
+        return resized.reshape(how.height, how.width, -1)
     scale = min(how.height / height, how.width / width)
-    inner = _resize(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
-    canvas = np.zeros((how.height, how.width, 3), np.uint8)
-    top, left = (how.height - inner.shape[0]) // 2, (how.width - inner.shape[1]) // 2
-    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    rows, columns = max(round(height * scale), 1), max(round(width * scale), 1)
+    inner = _resize(pixels, rows, columns, how.interpolation).reshape(rows, columns, -1)
+    canvas = np.zeros((how.height, how.width, inner.shape[2]), np.uint8)
+    top, left = (how.height - rows) // 2, (how.width - columns) // 2
+    canvas[top : top + rows, left : left + columns] = inner
     return canvas
 
 
 def prepare_picture(data: bytes, how: Preprocessing) -> Picture:
-    """Return a file's bytes as the model sees them: decoded, upright, RGB, resized, uint8."""
-    # A DCT-scaled decode at twice the target keeps the detail that the final resize averages.
-    return resize_picture(read_picture(data, 2 * max(how.height, how.width)), how)
+    """Return a file's bytes as the model sees them: decoded, upright, RGB or grey, resized;
+    uint8, `how.shape`.
+    """
+    # A DCT-scaled decode at twice the target keeps the detail that the final resize averages;
+    # `nearest` averages nothing: its pixels are those of the file.
+    smallest_side = 0 if how.interpolation == "nearest" else 2 * max(how.height, how.width)
+    pixels = read_picture(data, smallest_side)
+    return resize_picture(pixels if how.colour == "rgb" else to_grey(pixels), how)
 
 
 def to_grey(pixels: Picture) -> Picture:
@@ -246,7 +271,11 @@ def sharpness(grey: Picture) -> float:
     return float(deviation[0, 0]) ** 2
 
 
-def _resize(pixels: Picture, height: int, width: int) -> Picture:
-    shrinks = height * width <= pixels.shape[0] * pixels.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+def _resize(
+    pixels: Picture, height: int, width: int, interpolation: Interpolation = "auto"
+) -> Picture:
+    if interpolation == "auto":
+        shrinks = height * width <= pixels.shape[0] * pixels.shape[1]
+        interpolation = "area" if shrinks else "cubic"
+    method = METHODS[interpolation]
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)

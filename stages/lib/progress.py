@@ -33,6 +33,6 @@ def open_bar(total: int, description: str, unit: str) -> tqdm:
     return tqdm(total=total, desc=description, unit=f" {unit}", leave=False, disable=hidden)
 
 
-def summarise(stage: str, sentence: str) -> None:
-    """Print the one line that a stage ends with."""
-    print(f"{stage}: {sentence}", flush=True)
+def summarise(stage: str, sentence: str, leaky: bool = False) -> None:
+    """Print the one line that a stage ends with; leaky: it says that the split is."""
+    print(f"{stage}: {sentence}{' (leaky split)' if leaky else ''}", flush=True)

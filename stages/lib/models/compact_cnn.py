@@ -16,9 +16,9 @@ BATCH_NORM_MOMENTUM = 0.9
 def compact_cnn(
     input_shape: tuple[int, int, int], num_classes: int, width: int, dropout: float
 ) -> keras.Model:
-    """Return an untrained classifier of RGB pictures.
+    """Return an untrained classifier of RGB or grey pictures.
 
-    input_shape: (height, width, 3), pixel values 0 to 255; scaling is part of the model.
+    input_shape: (height, width, channels), pixel values 0 to 255; scaling is part of the model.
     width: channels of the stem, doubled by every block. Output: probabilities (batch, num_classes).
     """
     inputs = layers.Input(input_shape, name="image")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from stages import report
-from stages.lib.dataset import DATASET, array_file
+from stages.lib.dataset import DATASET, array_file, load_split
 from stages.lib.decoding import REASONS
 from stages.lib.errors import InputError
 from stages.lib.hashing import fingerprint, sha256_hex
-from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.images import Preprocessing, save_preprocessing
+from stages.lib.metrics import read_metrics, write_metrics, write_plot
 from stages.lib.quality import FLAGS
 from stages.lib.report_pictures import choose_families, choose_removed, file_tile, make_tile
 from stages.lib.seeds import rng_for
@@ -34,6 +35,7 @@ from stages.lib.table import (
     REMOVED,
     SPLIT,
     SPLITS,
+    read_table,
     write_table,
 )
 
@@ -53,6 +55,9 @@ class Run:
     mistakes: int = 1
     with_removed: bool = True
     flagged: bool = True
+    leaky: bool = False
+    folds: int = 0
+    channels: int = 3
 
     def write(self) -> None:
         """Write every file that the report reads below the current folder."""
@@ -66,12 +71,15 @@ class Run:
         write_table(Path("data/split.parquet"), split, SPLIT)
         write_table(Path("data/removed.csv"), removed, REMOVED)
         write_table(Path("data/clean.parquet"), self._kept(split), CLEAN)
+        if self.leaky and self.with_removed:
+            split = pd.concat([split, self._put_back(removed)], ignore_index=True)
+            write_table(Path("data/split.parquet"), split, SPLIT)
         write_table(Path("data/clusters.csv"), self._clusters(split), CLUSTERS)
         self._write_dataset(split)
         predictions = self._predictions(split)
         write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
         self._write_metrics(split, removed, predictions)
-        report.CLASSIFIER.mkdir(parents=True)
+        report.CLASSIFIER.mkdir(parents=True, exist_ok=True)
         (report.CLASSIFIER / "environment.json").write_text('{"keras": "9.8.7"}')
         (report.CLASSIFIER / "config.json").write_text('{"config": {"name": "tiny_net"}}')
 
@@ -88,6 +96,8 @@ class Run:
                     "label": self.labels[c],
                     "group_id": image_id[:16],
                     "split": place,
+                    "fold": -1,
+                    "unit": "image" if self.leaky else "group",
                 }
             )
         return rows
@@ -158,7 +168,16 @@ class Run:
             table.append(
                 (uri, sha256_hex(data), label, action, reason, kept_uri, kept_id, *evidence)
             )
-        return pd.DataFrame(table, columns=list(REMOVED.columns))
+        columns = [name for name in REMOVED.columns if name != "group_id"]
+        return pd.DataFrame(table, columns=columns).assign(group_id="")
+
+    @staticmethod
+    def _put_back(removed: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that a leaky split has besides the kept: here the near copy, in train."""
+        near = removed[removed["reason"] == "near_duplicate"]
+        return near[["uri", "image_id", "label"]].assign(
+            group_id="near", split="train", fold=-1, unit="image"
+        )
 
     def _kept(self, split: pd.DataFrame) -> pd.DataFrame:
         usual = {"official_split": "", "clip": "", "bytes": 9, "format": "png", "mode": "RGB"}
@@ -182,15 +201,19 @@ class Run:
         return pd.DataFrame(rows if self.with_removed else [], columns=list(CLUSTERS.columns))
 
     def _write_dataset(self, split: pd.DataFrame) -> None:
-        rows = split[["split", "uri", "image_id", "label"]].assign(parent_id="", augment_seed=0)
+        rows = split[["split", "uri", "image_id", "label", "unit"]]
+        rows = rows.assign(parent_id="", augment_seed=0, crc32=0)
         parents = rows[(rows["split"] == "train") & (rows["label"] == self.labels[0])]
         children = parents.assign(parent_id=parents["image_id"], augment_seed=7)
         index = pd.concat([rows, children]).sort_values(["split", "uri", "augment_seed"])
         index = index.assign(row=index.groupby("split").cumcount())
         write_table(DATASET / "index.parquet", index, INDEX)
         train = index[index["split"] == "train"]
-        pictures = [np.full((8, 8, 3), 10 * row % 256, np.uint8) for row in range(len(train))]
-        np.save(array_file("train"), np.stack(pictures))
+        pictures = np.zeros((len(train), 8, 8, self.channels), np.uint8)
+        pictures += (10 * np.arange(len(train)) % 256).astype(np.uint8)[:, None, None, None]
+        np.save(array_file("train"), pictures)
+        colour: Literal["rgb", "grey"] = "rgb" if self.channels == 3 else "grey"
+        save_preprocessing(Preprocessing(8, 8, "crop", "auto", colour), DATASET)
 
     def _predictions(self, split: pd.DataFrame) -> pd.DataFrame:
         test = split[split["split"] == "test"].reset_index(drop=True)
@@ -207,10 +230,12 @@ class Run:
     def _write_metrics(
         self, split: pd.DataFrame, removed: pd.DataFrame, predictions: pd.DataFrame
     ) -> None:
-        kept = split["label"].value_counts()
+        kept = split.loc[split["group_id"] != "near", "label"].value_counts()
         files = kept.add(removed["label"].value_counts(), fill_value=0).astype(int)
         counts = pd.DataFrame({"label": self.labels, "files": files[self.labels].to_numpy()})
         write_plot("classes", counts.assign(kept=kept[self.labels].to_numpy()))
+        files_plot = counts[["label"]].assign(official_split="", images=counts["files"])
+        write_plot("files", files_plot)
         by_split = split.groupby(["label", "split"]).size().rename("images").reset_index()
         write_plot("split", by_split)
         train = split[split["split"] == "train"]["label"].value_counts()[self.labels].to_numpy()
@@ -240,13 +265,27 @@ class Run:
             "height": 8,
             "width": 8,
         }
-        write_metrics("augment", balance | {"smallest_train_class": 6, "largest_train_class": 12})
+        balance |= {"smallest_train_class": 6, "largest_train_class": 12}
+        balance |= {"imbalance_ratio": 1.5, "class_evenness": 0.9}
+        balance |= {"imbalance_ratio_before": 7.25, "class_evenness_before": 0.8}
+        write_metrics("augment", balance)
         flagged = 3 * self.flagged
-        clean = {"kept": len(split), "removed": len(removed), "groups": 1234, "flagged": flagged}
+        clean = {
+            "kept": len(self.labels) * self.per_class,
+            "removed": len(removed),
+            "groups": 1234,
+            "flagged": flagged,
+        }
         write_metrics("clean", clean)
         write_metrics("download", files_in | {"source_fingerprint": "a" * 16})
         write_metrics("scan", {"wrong_extension": 0})
-        write_metrics("split", sizes | {"leaks": 0, "test_fingerprint": fingerprint(test)})
+        divided: dict[str, Any] = {"leaks": 0, "small_classes": 0, "imbalance_ratio": 7.25}
+        divided |= {"class_evenness": 0.8, "test_fingerprint": fingerprint(test)}
+        if self.leaky:
+            divided |= {"leaks": 5, "leaked_test_images": 2}
+        if self.folds:
+            divided |= {"n_folds": self.folds, "fold": 1}
+        write_metrics("split", sizes | divided, self.leaky)
         write_metrics(
             "train", {"parameters": 54321, "epochs": 2, "best_epoch": 2, "val_accuracy": 0.8125}
         )
@@ -391,32 +430,6 @@ def test_per_class_figures_stand_in_the_row_of_their_class(make_page: Callable[.
     assert "dog 1 1 0.500 33.3% 100% 20.0% to 100%" in text
 
 
-def test_the_confusion_matrix_counts_predictions_by_actual_row_and_predicted_column() -> None:
-    predictions = pd.DataFrame(
-        {"label": list("aab"), "predicted": list("aba"), "correct": [True, False, False]}
-    )
-
-    found = report.confusion(predictions, ["a", "b", "c"])
-
-    assert found["rows"] == [
-        {"actual": "a", "n": 2, "cells": [("a", 1), ("b", 1), ("c", 0)]},
-        {"actual": "b", "n": 1, "cells": [("a", 1), ("b", 0), ("c", 0)]},
-        {"actual": "c", "n": 0, "cells": [("a", 0), ("b", 0), ("c", 0)]},
-    ]
-    assert found["top"] == {("a", "b"): 1, ("b", "a"): 1}
-
-
-def test_a_large_confusion_matrix_keeps_the_classes_with_the_most_mistakes() -> None:
-    names = [f"class {number:03}" for number in range(200)]
-    predictions = pd.DataFrame({"label": names, "predicted": names, "correct": True})
-    predictions.loc[150, ["predicted", "correct"]] = ["class 151", False]
-
-    found = report.confusion(predictions, names)
-
-    assert len(found["names"]) == len(found["rows"]) == report.MATRIX_CLASSES
-    assert {"class 150", "class 151"} < set(found["names"])
-
-
 def test_captions_belong_to_the_pictures_shown(make_page: Callable[..., Page]) -> None:
     page = make_page(mistakes=2)
 
@@ -432,25 +445,6 @@ def test_captions_belong_to_the_pictures_shown(make_page: Callable[..., Page]) -
     assert "taken for dog, 61.0% sure" in shown[0]["text"]
     assert "taken for owl, 79.0% sure" in shown[1]["text"]
     assert "recognised, 97.0% sure" in shown[2]["text"]
-
-
-def test_mistakes_are_the_wrong_predictions_with_the_highest_loss() -> None:
-    predictions = pd.DataFrame(
-        {"uri": list("abcd"), "loss": [0.1, 3.0, 5.0, 9.0], "correct": [False, False, False, True]}
-    )
-
-    assert list(report.worst_mistakes(predictions, 2)["uri"]) == ["c", "b"]
-    assert report.worst_mistakes(predictions, 0).empty
-
-
-def test_pictures_are_drawn_by_the_fingerprint_alone() -> None:
-    predictions = pd.DataFrame({"uri": [f"{number}" for number in range(100)]})
-
-    first = list(report.drawn(predictions, "a")["uri"])
-
-    assert first == list(report.drawn(predictions, "a")["uri"])
-    assert first != list(report.drawn(predictions, "b")["uri"])
-    assert len(set(first)) == report.DRAWN
 
 
 @pytest.mark.parametrize("labels", [[HOSTILE, "dog"], ["cat", HOSTILE]])
@@ -652,6 +646,156 @@ def test_two_hundred_classes_fit_in_a_page(make_page: Callable[..., Page]) -> No
     assert report.PAGE.stat().st_size < 2_000_000
     assert "The other 160 classes" in page.text
     assert "Of 200 classes the 40 with the most mistakes are shown" in page.text
+    assert "Of 200 classes the 12 largest and the 12 smallest are drawn" in page.text
+    assert len([values for tag, values in page.tags if values.get("class") == "way"]) == 24
+    assert "All 200 classes in numbers" in page.text
+    assert "Of 200 classes the 24 that gained most are pictured." in page.text
+
+
+def test_every_class_is_followed_from_its_files_to_training(make_page: Callable[..., Page]) -> None:
+    text = make_page().text
+
+    assert "cat 13 files, 8 kept 6 train, 1 validation, 1 test" in text
+    assert "12 in training, 6 of them children" in text
+    assert "owl 8 files, 8 kept 6 train, 1 validation, 1 test 6 in training" in text
+    assert "cat 13 8 6 1 1 6 12" in text
+    assert "Files 30 13 8 1.62 " in text
+    assert "Train, balanced 24 12 6 2.00 " in text
+
+
+def test_the_imbalance_of_train_is_that_of_the_metrics(make_page: Callable[..., Page]) -> None:
+    text = make_page().text
+
+    assert "In train the largest class is 7.2 times the smallest; after balancing the" in text
+    assert "largest class is 1.5 times the smallest." in text
+
+
+def test_originals_stand_beside_their_children_and_both_are_labelled(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page()
+
+    alts = [values["alt"] for tag, values in page.tags if tag == "img"]
+    at = alts.index("Original, cat")
+    assert alts[at + 1] == "Child 1 of the original before, cat"
+    assert "cat 6 originals, 6 children original 1 child child 1" in page.text
+    assert "dog 6 originals, no children original original" in page.text
+
+
+def test_files_stand_beside_what_the_model_sees(make_page: Callable[..., Page]) -> None:
+    page = make_page()
+
+    pairs = [figure for figure in page.figures if "What the model sees" in str(figure["images"])]
+    assert len(pairs) == 3
+    for figure in pairs:
+        before, after = figure["images"]
+        assert before["alt"].startswith("The file as it is, ")
+        assert (after["width"], after["height"]) == ("8", "8")
+        assert "64 × 48" in figure["text"] and "8 × 8" in figure["text"]
+        assert "PNG, colour" in figure["text"]
+    assert "brought to 8 × 8 pixels; the centre is kept, what juts out is cut off." in page.text
+    assert "interpolation auto (pixels are averaged where they shrink" in page.text
+
+
+def test_grey_arrays_are_shown_as_grey_pictures(make_page: Callable[..., Page]) -> None:
+    page = make_page(channels=1)
+
+    seen = [values for _, values in page.tags if values.get("class") == "tile seen"]
+    assert len(seen) == 3
+    for image in seen:
+        red, green, blue = colour_of(image)
+        assert red == green == blue
+    assert "brought to 8 × 8 pixels of grey;" in page.text
+
+
+def test_no_picture_of_the_test_array_is_read(
+    make_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+
+    def watched(split: str, verify: bool = True) -> Any:
+        read.append((split, verify))
+        return load_split(split, verify)
+
+    monkeypatch.setattr(report, "load_split", watched)
+    page = make_page()
+
+    assert read == [("train", False)]
+    shown = [figure for figure in page.figures if "What the model sees" in str(figure["images"])]
+    assert not [figure for figure in shown if re.search(r"<b>[01]\.png", figure["text"])]
+
+
+# --- A split that leaks, folds, small classes ---------------------------------------------------
+
+
+def test_a_leaky_run_says_so_before_its_figure(make_page: Callable[..., Page]) -> None:
+    page = make_page(leaky=True)
+
+    warning = (
+        "Leaky: do not trust these figures The pictures were split one by one (split.unit: image)"
+    )
+    assert warning in page.text
+    assert page.text.index("do not trust") < page.text.index(
+        "66.7% leaky 2 of 3 test pictures right"
+    )
+    assert "with 1 duplicate put back" in page.text
+    assert (
+        "So 5 pairs of pictures that show the same lie on different sides, and 2 of 3" in page.text
+    )
+    assert "2 of 3 test pictures have a twin in train (66.7%)" in page.text
+    assert "<title>Leaky: 66.7%" in page.html
+    assert "train 19 validation 3 test 3 left out 5" in page.text
+    assert "Leaks between the splits 5" in page.text
+    assert "No leaks." not in page.text
+    assert "a group is never divided" not in page.text
+
+
+def test_an_honest_run_does_not_speak_of_leaky_ones(make_page: Callable[..., Page]) -> None:
+    page = make_page()
+
+    assert "eaky" not in page.text
+    assert "No leaks." in page.text
+
+
+def test_a_kept_picture_that_a_leaky_split_lacks_is_of_another_run(
+    make_page: Callable[..., Page],
+) -> None:
+    make_page(leaky=True)
+    split = read_table(Path("data/split.parquet"), SPLIT)
+    write_table(Path("data/split.parquet"), split[split["uri"] != split["uri"][2]], SPLIT)
+
+    with pytest.raises(InputError, match=r"clean\.kept is 24, but data/split\.parquet says 23"):
+        report.main()
+
+
+def test_a_fold_is_named_by_its_number_and_their_count(make_page: Callable[..., Page]) -> None:
+    text = make_page(folds=4).text
+
+    assert "Fold 2 of 4 (split.fold: 1): this is the figure of one part" in text
+    assert "Fold 2 of 4: the pictures lie in 4 equal parts" in text
+    assert "Fold" not in make_page().text
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "1 class is too small to be divided (split.small_classes: train): all its pictures"),
+        (2, "2 classes are too small to be divided (split.small_classes: train): all their"),
+    ],
+)
+def test_classes_too_small_to_be_divided_are_told(
+    make_page: Callable[..., Page], count: int, words: str
+) -> None:
+    assert "too small to be divided" not in make_page().text
+    small = read_metrics("split") | {"small_classes": count}
+    write_metrics("split", small)
+    write_metrics("evaluate", read_metrics("evaluate") | {"classes_tested": 3 - count})
+
+    report.main()
+
+    text = Page(report.PAGE.read_text(encoding="utf-8")).text
+    assert words in text
+    assert "no test picture" not in text
 
 
 def test_every_reason_has_words_of_its_own() -> None:
@@ -705,9 +849,9 @@ def test_families_are_originals_with_their_own_children() -> None:
         columns=["row", "uri", "image_id", "label", "parent_id"],
     )
 
-    families = choose_families(train, samples=2, children=1, classes=2)
+    families = choose_families(train, samples=2, classes=2)
 
-    assert families == {"cat": [(0, [1]), (3, [])], "dog": [(4, [])]}
+    assert families == {"cat": [(0, [1, 2]), (3, [])], "dog": [(4, [])]}
 
 
 def test_a_tile_keeps_proportions_and_enlarges_nothing() -> None:

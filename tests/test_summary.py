@@ -1,8 +1,10 @@
 """tools.summary: what it prints are the numbers of the metrics."""
 
+from typing import Any
+
 from tools.summary import summary_lines
 
-METRICS = {
+METRICS: dict[str, dict[str, Any]] = {
     "clean": {
         "kept": 1702,
         "removed": 191,
@@ -19,7 +21,7 @@ METRICS = {
         "dropped": 1,
         "beside_official_set": 47,
     },
-    "split": {"leaks": 0, "train": 1192, "val": 340, "test": 170},
+    "split": {"leaks": 0, "small_classes": 0, "train": 1192, "val": 340, "test": 170},
     "train": {"parameters": 281576, "best_epoch": 19, "epochs": 20},
     "evaluate": {
         "accuracy": 0.988235,
@@ -46,3 +48,29 @@ def test_every_line_says_what_the_metrics_say() -> None:
     assert lines["split"] == "train 1,192, val 340, test 170"
     assert lines["model"] == "281,576 parameters, best epoch 19 of 20"
     assert lines["test set"] == "0123456789abcdef"
+
+
+def with_split(**more: int | bool) -> dict[str, dict[str, Any]]:
+    return {**METRICS, "split": {**METRICS["split"], **more}}
+
+
+def test_a_leaky_run_says_so_first_and_beside_its_figures() -> None:
+    lines = summary_lines(with_split(leaky=True, leaks=1214, leaked_test_images=23))
+
+    assert lines[0] == (
+        "LEAKY",
+        "do not trust these figures: split by image, duplicates put back, "
+        "23 of 170 test pictures have a twin in train",
+    )
+    assert dict(lines)["test accuracy"].startswith("98.82% LEAKY  (168 of 170;")
+    assert dict(lines)["macro F1"] == "0.9800 LEAKY"
+    assert "LEAKY" not in str(summary_lines(METRICS))
+
+
+def test_folds_and_small_classes_are_told_with_the_split() -> None:
+    lines = dict(summary_lines(with_split(n_folds=4, fold=1, small_classes=3)))
+
+    assert lines["split"] == (
+        "train 1,192, val 340, test 170; fold 2 of 4 (split.fold 1); "
+        "classes too small to divide, all in train: 3"
+    )

@@ -12,16 +12,17 @@ REPORT = Path("report/index.html")
 def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return pairs of what and how much, from the metrics of each stage by name."""
     split, evaluate = metrics["split"], metrics["evaluate"]
-    return [
+    leaky = " LEAKY" if split.get("leaky", False) else ""
+    lines = [
         (
             "test accuracy",
-            f"{evaluate['accuracy']:.2%}  ({evaluate['correct']:,} of {evaluate['n']:,}; "
+            f"{evaluate['accuracy']:.2%}{leaky}  ({evaluate['correct']:,} of {evaluate['n']:,}; "
             f"interval {evaluate['accuracy_low']:.2%} to {evaluate['accuracy_high']:.2%})",
         ),
-        ("macro F1", f"{evaluate['macro_f1']:.4f}"),
-        ("leaks", f"{split['leaks']}  between train, val and test"),
+        ("macro F1", f"{evaluate['macro_f1']:.4f}{leaky}"),
+        ("leaks", f"{split['leaks']:,}  between train, val and test"),
         ("images", tally.summary(metrics["clean"])),
-        ("split", f"train {split['train']:,}, val {split['val']:,}, test {split['test']:,}"),
+        ("split", _sizes(split)),
         (
             "model",
             f"{metrics['train']['parameters']:,} parameters, best epoch "
@@ -29,6 +30,23 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         ),
         ("test set", f"{evaluate['test_fingerprint']}"),
     ]
+    return [("LEAKY", _warning(split)), *lines] if leaky else lines
+
+
+def _sizes(split: dict[str, Any]) -> str:
+    parts = [f"train {split['train']:,}, val {split['val']:,}, test {split['test']:,}"]
+    if "n_folds" in split:
+        parts.append(f"fold {split['fold'] + 1} of {split['n_folds']} (split.fold {split['fold']})")
+    if split["small_classes"]:
+        parts.append(f"classes too small to divide, all in train: {split['small_classes']:,}")
+    return "; ".join(parts)
+
+
+def _warning(split: dict[str, Any]) -> str:
+    return (
+        f"do not trust these figures: split by image, duplicates put back, "
+        f"{split['leaked_test_images']:,} of {split['test']:,} test pictures have a twin in train"
+    )
 
 
 def main() -> None:

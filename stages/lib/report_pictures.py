@@ -3,6 +3,7 @@
 import base64
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.lib.formats import READABLE, jpeg_header, true_format
-from stages.lib.images import Picture, read_picture
+from stages.lib.images import Picture, open_picture, read_picture, to_rgb
 from stages.lib.quality import BELOW, MEASURES, flag_counts, measure_quality
 
 SIDE = 128  # pixels of an embedded picture's longer side
@@ -49,34 +50,57 @@ class Tile:
         return max(self.width, self.height) <= PIXELATED
 
 
-def make_tile(pixels: Picture, side: int = SIDE) -> Tile:
-    """Return pixels (height, width, 3) as a tile with sides of at most `side`, proportions kept."""
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+def make_tile(pixels: Picture, side: int = SIDE, lossless: bool = False) -> Tile:
+    """Return pixels as a tile with sides of at most `side`, proportions kept.
+
+    pixels: (height, width, 3), or of one channel, which is grey.
+    """
+    if pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    return _embed(Image.fromarray(np.ascontiguousarray(pixels)), side, lossless)
+
+
+def _embed(image: Image.Image, side: int, lossless: bool = False) -> Tile:
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    image.save(data, "WEBP", quality=QUALITY, method=4)
+    image.save(data, "WEBP", quality=QUALITY, method=4, lossless=lossless)
     text = base64.b64encode(data.getvalue()).decode("ascii")
     return Tile(f"data:image/webp;base64,{text}", image.width, image.height)
 
 
 def file_tile(uri: str, side: int = SIDE) -> Tile | None:
-    """Return a file's picture as a tile; None where it cannot be shown."""
+    """Return a file's picture as the pipeline reads it; None where it cannot be shown."""
+    return _tile(uri, lambda data: make_tile(read_picture(data, side), side))
+
+
+def stored_tile(uri: str, side: int = SIDE) -> Tile | None:
+    """Return a file's picture as it lies in the file: not turned, its transparent parts left so;
+    None where it cannot be shown.
+    """
+    return _tile(uri, lambda data: _stored(data, side))
+
+
+def _stored(data: bytes, side: int) -> Tile:
+    with open_picture(data) as image:
+        image.draft(None, (side, side))  # a JPEG decoder can shrink on its way
+        if image.has_transparency_data:
+            return _embed(image.convert("RGBA"), side)
+        return make_tile(to_rgb(image), side)
+
+
+def _tile(uri: str, draw: Callable[[bytes], Tile]) -> Tile | None:
     try:
-        pixels = _decode(Path(uri).read_bytes(), side)
-        return None if pixels is None else make_tile(pixels, side)
+        data = Path(uri).read_bytes()
+        kind = true_format(data)
+        if kind not in READABLE:
+            return None
+        if kind == "jpeg" and not jpeg_header(data).is_strictly_decodable:
+            return None  # could crash the decoder
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
+            return draw(data)
     except Exception:  # the page shows files known to be broken, on which decoders raise anything
         return None
-
-
-def _decode(data: bytes, side: int) -> Picture | None:
-    kind = true_format(data)
-    if kind not in READABLE:
-        return None
-    if kind == "jpeg" and not jpeg_header(data).is_strictly_decodable:
-        return None  # could crash the decoder
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
-        return read_picture(data, side)
 
 
 def with_tiles(rows: pd.DataFrame) -> Rows:
@@ -104,10 +128,10 @@ def _without_mirrored(removed: pd.DataFrame) -> pd.DataFrame:
     return removed[~(answered & (removed["kept_uri"] < removed["uri"]).to_numpy())]
 
 
-def removed_groups(removed: pd.DataFrame, split: pd.DataFrame, limit: int) -> Rows:
+def removed_groups(removed: pd.DataFrame, kept: pd.DataFrame, limit: int) -> Rows:
     """Return per reason how many went, and the chosen cases beside the pictures they resemble."""
     chosen = choose_removed(removed, limit)
-    involved = pd.concat([removed, split])[["uri", "label"]]
+    involved = pd.concat([removed, kept])[["uri", "label"]]
     labels = involved[involved["uri"].isin(chosen["kept_uri"])].set_index("uri")["label"]
     gone = set(removed["uri"])
     cases: dict[str, Rows] = {}
@@ -162,9 +186,9 @@ def cluster_rows(clusters: pd.DataFrame, removed: pd.DataFrame) -> Rows:
 
 
 def choose_families(
-    train: pd.DataFrame, samples: int, children: int, classes: int
+    train: pd.DataFrame, samples: int, classes: int
 ) -> dict[str, list[tuple[int, list[int]]]]:
-    """Return per class some originals, each a row of train.npy with the rows of its first children.
+    """Return per class some originals, each a row of train.npy with the rows of its children.
 
     train: the index of train. Classes with the most children come first, at most `classes` of them.
     Within a class originals with children are preferred; they come in the order of the image_id, a
@@ -174,7 +198,7 @@ def choose_families(
     gained = train["label"][is_child].value_counts()
     labels = sorted(train["label"].unique(), key=lambda name: (-int(gained.get(name, 0)), name))
     labels = labels[:classes]
-    of_parent = train[is_child].groupby("uri")["row"].apply(lambda rows: sorted(rows)[:children])
+    of_parent = train[is_child].groupby("uri")["row"].apply(sorted)
     originals = train[~is_child & train["label"].isin(labels).to_numpy()]
     originals = originals.assign(childless=~originals["uri"].isin(of_parent.index))
     originals = originals.sort_values(["childless", "image_id", "uri"])
@@ -187,18 +211,22 @@ def choose_families(
 def family_rows(
     balance: pd.DataFrame, pictures: NDArray[np.uint8], index: pd.DataFrame, samples: int
 ) -> Rows:
-    """Return per class what train holds, with some originals beside their children.
+    """Return per class what train holds, with some originals beside their first CHILDREN.
 
-    pictures, index: the train split, (images, height, width, 3) and its rows in the same order.
+    pictures, index: the train split, (images, height, width, channels) and its rows in the same
+    order. A family is the original's tile, its children's, and how many more children it has.
     """
     classes = min(CLASSES_WITH_FAMILIES, FAMILIES // samples) if samples else 0
-    families = choose_families(index, samples, CHILDREN, classes)
-    tiles = {
+    families = {
         label: [
-            [make_tile(pictures[row]) for row in (original, *children)]
+            {
+                "original": make_tile(pictures[original]),
+                "children": [make_tile(pictures[row]) for row in children[:CHILDREN]],
+                "more": len(children[CHILDREN:]),
+            }
             for original, children in family
         ]
-        for label, family in families.items()
+        for label, family in choose_families(index, samples, classes).items()
     }
     rows = balance.sort_values(["children", "label"], ascending=[False, True]).to_dict("records")
-    return [{**row, "families": tiles.get(row["label"], [])} for row in rows]
+    return [{**row, "families": families.get(row["label"], [])} for row in rows]

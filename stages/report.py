@@ -38,6 +38,7 @@ from stages.lib.results import (
     FEW_PER_CLASS,
     confusion,
     drawn,
+    fold_side,
     headline,
     worst_mistakes,
 )
@@ -170,6 +171,7 @@ def main() -> None:
         few_per_class=FEW_PER_CLASS,
         headline=headline(metrics["evaluate"], plots["per_class"], predictions),
         leaky=is_leaky(split),
+        fold_side=fold_side(split, metrics["split"].get("fold")),
         put_back=len(split) - len(kept),
         classes=with_samples(ways, split),
         stations=station_rows(ways),

@@ -96,7 +96,7 @@ class Run:
                     "label": self.labels[c],
                     "group_id": image_id[:16],
                     "split": place,
-                    "fold": -1,
+                    "fold": 1 if self.folds and place == "test" else -1,
                     "unit": "image" if self.leaky else "group",
                 }
             )
@@ -772,7 +772,7 @@ def test_a_fold_is_named_by_its_number_and_their_count(make_page: Callable[..., 
     text = make_page(folds=4).text
 
     assert "Fold 2 of 4 (split.fold: 1): this is the figure of one part" in text
-    assert "Fold 2 of 4: the pictures lie in 4 equal parts" in text
+    assert "in 4 equal parts, of which another one is the test set in each fold." in text
     assert "Fold" not in make_page().text
 
 

@@ -1,6 +1,7 @@
 """What the page says of the test: counts that are true, choices that no hand made."""
 
 import pandas as pd
+import pytest
 
 from stages.lib import results
 
@@ -48,3 +49,11 @@ def test_pictures_are_drawn_by_the_fingerprint_alone() -> None:
     assert first == list(results.drawn(predictions, "a")["uri"])
     assert first != list(results.drawn(predictions, "b")["uri"])
     assert len(set(first)) == results.DRAWN
+
+
+@pytest.mark.parametrize("side", ["test", "val"])
+def test_a_fold_is_on_the_side_that_its_part_is_on(side: str) -> None:
+    split = pd.DataFrame({"split": ["train", side, "test", "train"], "fold": [0, 1, -1, 2]})
+
+    assert results.fold_side(split, 1) == side
+    assert results.fold_side(split, None) == ""

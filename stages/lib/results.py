@@ -14,6 +14,14 @@ TOP_CONFUSIONS = 5
 DRAWN = 12  # test pictures drawn at random
 
 
+def fold_side(split: pd.DataFrame, fold: int | None) -> str:
+    """Return the side that the part of this number is on: test, or val where test is official.
+
+    split: data/split.parquet. fold: None without folds, where the side is "".
+    """
+    return "" if fold is None else str(split.loc[split["fold"] == fold, "split"].iloc[0])
+
+
 def headline(
     evaluate: dict[str, Any], per_class: pd.DataFrame, predictions: pd.DataFrame
 ) -> dict[str, Any]:

@@ -746,6 +746,7 @@ def test_a_leaky_run_says_so_before_its_figure(make_page: Callable[..., Page]) -
     assert "<title>Leaky: 66.7%" in page.html
     assert "train 19 validation 3 test 3 left out 5" in page.text
     assert "Leaks between the splits 5" in page.text
+    assert '<dd class="leaky">5</dd>' in page.html
     assert "No leaks." not in page.text
     assert "a group is never divided" not in page.text
 

@@ -425,9 +425,9 @@ def figure(values: NDArray[np.float64], sign: str = "") -> str:
 def print_claims(answers: dict[str, Answers], kept: Mask, bootstrap: Bootstrap) -> None:
     """Print what each protocol claims, and what the same models get."""
     print(
-        "\n| split | claimed, % | above honest | the same models on new pictures, % | overclaimed |"
+        "\n| split | n | claimed, % | above honest | the same models on new pictures, % | "
+        "overclaimed |\n|---|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|")
     honest = bootstrap.accuracy(answers[HONEST].claimed)
     for name, said in answers.items():
         claimed = bootstrap.accuracy(said.claimed)
@@ -465,7 +465,7 @@ def print_sources(answers: dict[str, Answers], bootstrap: Bootstrap) -> None:
             )
 
 
-def print_planted(rows: pd.DataFrame, own: NDArray[np.int64], n_folds: int) -> None:
+def print_planted(rows: pd.DataFrame, own: NDArray[np.int64]) -> None:
     """Print how many planted copies clean found, and how many a split by file divides."""
     place = pd.Series(np.arange(len(rows)), rows["uri"])
     copies = np.flatnonzero(rows["original"] != "")
@@ -495,36 +495,39 @@ def print_planted(rows: pd.DataFrame, own: NDArray[np.int64], n_folds: int) -> N
         print(f"| {change} | {found['copies']:,} | {shares} |")
 
 
+def print_setting(items: pd.DataFrame, division: Division, options: argparse.Namespace) -> None:
+    """Print what the figures are of."""
+    files = items[~items["child"]]
+    kept = files["kept"].to_numpy(bool)
+    tested = kept & (division.aside[~items["child"]] >= 0)
+    print(
+        f"\n{len(files):,} files, {kept.sum():,} kept ({tested.sum():,} of them tested), "
+        f"{items['scene'].nunique():,} groups; k = {options.folds}, repeats: {options.repeats}; "
+        f"{options.size} × {options.size} pixels"
+    )
+    if len(files) < len(items):
+        print(
+            f"augmented first: at least {options.target} a class, {len(items):,} pictures, "
+            f"{1 - len(files) / len(items):.1%} of them children",
+            flush=True,
+        )
+
+
 def print_all(items: pd.DataFrame, features: Features, options: argparse.Namespace) -> None:
     """Divide, ask and print."""
-    protocols = protocols_of(items)
     divisions = {
         protocol.name: [
             divide(items, protocol, options.folds, options.seed, repeat)
             for repeat in range(options.repeats)
         ]
-        for protocol in protocols
+        for protocol in protocols_of(items)
     }
     files = ~items["child"].to_numpy(bool)
     if (items["original"] != "").any():
-        print_planted(
-            items[files].reset_index(drop=True), divisions[BY_FILE][0].own[files], options.folds
-        )
+        print_planted(items[files].reset_index(drop=True), divisions[BY_FILE][0].own[files])
+    print_setting(items, divisions[HONEST][0], options)
     strength = choose_strength(items, features, divisions[HONEST][0])
-    scene = items["scene"].to_numpy(np.int64)
-    bootstrap = Bootstrap(scene, options.repeats, options.seed)
-    kept = files & items["kept"].to_numpy(bool)
-    tested = int((divisions[HONEST][0].aside[kept] >= 0).sum())
-    print(
-        f"\n{files.sum():,} files, {kept.sum():,} kept ({tested:,} of them tested), "
-        f"{len(np.unique(scene)):,} groups; k = {options.folds}, {options.repeats} repeats; "
-        f"{options.size} × {options.size} pixels"
-    )
-    if AUGMENTED in divisions:
-        print(
-            f"augmented first: at least {options.target} a class, {len(items):,} pictures, "
-            f"{1 - files.mean():.1%} of them children"
-        )
+    bootstrap = Bootstrap(items["scene"].to_numpy(np.int64), options.repeats, options.seed)
     heads: dict[str, Head] = {
         f"Linear head, C = {strength:g}": linear_head(strength),
         "Nearest neighbour": nearest_neighbour,
@@ -532,7 +535,7 @@ def print_all(items: pd.DataFrame, features: Features, options: argparse.Namespa
     for words, head in heads.items():
         answers = {name: ask(items, features, each, head) for name, each in divisions.items()}
         print(f"\n#### {words}")
-        print_claims(answers, kept, bootstrap)
+        print_claims(answers, files & items["kept"].to_numpy(bool), bootstrap)
         print_sources(answers, bootstrap)
 
 

@@ -26,7 +26,7 @@ from stages.lib.measuring import (
 )
 from stages.lib.metrics import write_metrics
 from stages.lib.parallel import ParallelParams, map_in_order, require_backend
-from stages.lib.params import STRICT, load_params
+from stages.lib.params import STRICT, CacheParams, load_params
 from stages.lib.progress import summarise
 from stages.lib.scan_cache import ScanCache, recipe
 from stages.lib.table import FILES, SCAN, read_table, writing_table
@@ -48,13 +48,6 @@ class Params:
     max_pixels: Annotated[int, Field(gt=0)]
     time_limit: Annotated[float, Field(gt=0)]
     memory_limit: Annotated[int, Field(gt=0)]
-
-
-@dataclass(frozen=True, config=STRICT)
-class CacheParams:
-    """Where measures are remembered between runs. Changes no result, so no stage depends on it."""
-
-    folder: Annotated[str, Field(min_length=1)]
 
 
 def scan_file(uri: str, max_pixels: int) -> dict[str, Any]:

@@ -237,7 +237,8 @@ def split_metrics(
 def summary(metrics: dict[str, Any], small: list[str], params: Params) -> str:
     """Return in one line the sizes, and what a reader must know of them."""
     sizes = ", ".join(f"{name} {metrics[name]:,}" for name in SPLITS)
-    parts = [f"fold {params.fold} of {params.n_folds}: {sizes}" if params.n_folds else sizes]
+    fold = f"fold {params.fold + 1} of {params.n_folds} (split.fold: {params.fold}): "
+    parts = [f"{fold}{sizes}" if params.n_folds else sizes]
     if small:
         listing = ", ".join(repr(label) for label in small[:NAMED])
         more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""

@@ -18,7 +18,7 @@ STAGES = list(YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-
 SMALL = {
     "download": {"demo_share": 0.06},
     "augment": {"height": 32, "width": 32, "target_per_class": 20},
-    "train": {"epochs": 2, "width": 8},
+    "train": {"epochs": 2, "options": {"width": 8}},
     "export": {"descriptions": {}},
 }
 

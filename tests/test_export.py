@@ -20,7 +20,7 @@ from stages.lib.dataset import DATASET, INDEX_FILE, array_file
 from stages.lib.errors import InputError
 from stages.lib.exported import ExportedClassifier
 from stages.lib.images import Preprocessing, prepare_picture, save_preprocessing
-from stages.lib.keras_runtime import make_deterministic
+from stages.lib.keras_runtime import seed_everything
 from stages.lib.metrics import read_metrics
 from stages.lib.models.compact_cnn import compact_cnn
 from stages.lib.table import INDEX, SPLITS, write_table
@@ -33,8 +33,10 @@ GREY = Preprocessing(24, 40, "pad", "linear", "grey")
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    make_deterministic(5)
-    return Classifier(compact_cnn((HOW.height, HOW.width, 3), len(NAMES), 8, 0.2), NAMES)
+    seed_everything(5)
+    return Classifier(
+        compact_cnn((HOW.height, HOW.width, 3), len(NAMES), width=8, dropout=0.2), NAMES
+    )
 
 
 @pytest.fixture()
@@ -78,8 +80,8 @@ def test_grey_pictures_are_served_with_one_channel(
     monkeypatch.chdir(tmp_path)
     DATASET.mkdir(parents=True)
     save_preprocessing(GREY, DATASET)
-    make_deterministic(5)
-    grey = Classifier(compact_cnn(GREY.shape, len(NAMES), 8, 0.2), NAMES)
+    seed_everything(5)
+    grey = Classifier(compact_cnn(GREY.shape, len(NAMES), width=8, dropout=0.2), NAMES)
     write_exported(grey, class_info(NAMES, {}), tmp_path / "exported")
     pixels = np.random.default_rng(1).integers(0, 256, (50, 90, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -121,7 +123,7 @@ def write_dataset(project: Callable[..., Path]) -> Callable[[str], None]:
     """
 
     def write(unit: str) -> None:
-        project(train={"epochs": 1, "width": 4})
+        project(train={"epochs": 1, "options": {"width": 4}})
         rng = np.random.default_rng(0)
         rows = []
         DATASET.mkdir(parents=True)

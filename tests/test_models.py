@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from stages.lib.keras_runtime import keras, make_deterministic
-from stages.lib.models import MODELS
+from stages.lib.errors import InputError
+from stages.lib.keras_runtime import keras, seed_everything
+from stages.lib.models import MODELS, build_model
 from stages.lib.models.compact_cnn import compact_cnn
 from stages.lib.models.layers import FusedBatchNormalization
 
@@ -14,7 +15,7 @@ from stages.lib.models.layers import FusedBatchNormalization
 def test_a_model_turns_pictures_of_any_shape_into_probabilities(
     name: str, shape: tuple[int, int, int]
 ) -> None:
-    model = MODELS[name](shape, 5, 8, 0.3)
+    model = build_model(name, shape, 5, {})
     pictures = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
 
     probabilities = np.asarray(model(pictures))
@@ -25,8 +26,8 @@ def test_a_model_turns_pictures_of_any_shape_into_probabilities(
 
 def test_equal_seeds_give_equal_weights_and_other_seeds_others() -> None:
     def weights(seed: int) -> list[np.ndarray]:
-        make_deterministic(seed)
-        return [np.asarray(w) for w in compact_cnn((32, 32, 3), 4, 8, 0.0).get_weights()]
+        seed_everything(seed)
+        return [np.asarray(w) for w in compact_cnn((32, 32, 3), 4, width=8).get_weights()]
 
     first, again, other = weights(1), weights(1), weights(2)
 
@@ -48,3 +49,26 @@ def test_the_fused_batch_normalisation_equals_that_of_keras(training: bool) -> N
     )
     np.testing.assert_allclose(fused.moving_mean, plain.moving_mean, rtol=1e-5)
     np.testing.assert_allclose(fused.moving_variance, plain.moving_variance, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("resnet", {}, "train.model must be one of compact_cnn"),
+        ("compact_cnn", {"widht": 8}, "unknown option 'widht', did you mean 'width'"),
+        ("compact_cnn", {"width": 8.5}, r"train.options.width: .* got 8.5"),
+        ("compact_cnn", {"width": "8"}, r"train.options.width: .* got '8'"),
+        ("compact_cnn", {"width": 2}, r"train.options.width: .* greater than or equal to 4, got 2"),
+    ],
+)
+def test_a_wrong_model_or_option_is_refused(
+    name: str, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        build_model(name, (16, 16, 3), 3, options)
+
+
+def test_options_reach_the_model() -> None:
+    small, large = (build_model("compact_cnn", (16, 16, 3), 3, {"width": w}) for w in (4, 8))
+
+    assert small.count_params() < large.count_params()

@@ -11,8 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.lib.parallel import ParallelParams
-from stages.lib.params import SECTIONS, load_params, read_params_file
-from stages.scan import CacheParams
+from stages.lib.params import SECTIONS, CacheParams, load_params, read_params_file
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))

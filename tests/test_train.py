@@ -1,74 +1,101 @@
 """train: learns, keeps its best epoch, repeats itself bit for bit, refuses what cannot work."""
 
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
+from stages import train as stage
 from stages.lib.classifier import Classifier, load_classifier, predict, save_classifier
+from stages.lib.dataset import DATASET
 from stages.lib.errors import InputError
-from stages.lib.feeding import ShuffledBatches
-from stages.lib.keras_runtime import make_deterministic
-from stages.train import Params, balanced_weights, build_model, fit
+from stages.lib.feeding import NO_TRANSFORMS, TrainTransforms
+from stages.lib.metrics import read_metrics
+from stages.lib.precision import use_precision
+from stages.lib.resuming import Checkpoints
+from stages.lib.schedules import ScheduleParams
+from stages.lib.table import INDEX, write_table
+from stages.lib.training import OptimizerParams
+from stages.train import Params, balanced_weights, feeds, key_of, train_metrics, train_model
 
+ROOT = Path(__file__).parents[1]
 PARAMS = Params(
     seed=3,
     model="compact_cnn",
-    width=8,
-    dropout=0.1,
-    weight_decay=0.0005,
+    options={"width": 8, "dropout": 0.1},
     class_weights="none",
+    transforms=NO_TRANSFORMS,
     epochs=6,
     batch_size=16,
     learning_rate=0.005,
+    schedule=ScheduleParams("plateau", warmup=0.0, patience=2, factor=0.5, minimum=0.0001),
+    optimizer=OptimizerParams("adamw", momentum=0.9, weight_decay=0.0005),
+    label_smoothing=0.0,
+    average=0.0,
+    monitor="val_loss",
     early_stopping_patience=4,
-    plateau_patience=2,
-    plateau_factor=0.5,
-    min_learning_rate=0.0001,
+    precision="float32",
+    deterministic=True,
 )
 SHAPE = (16, 16, 3)
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-def bright_and_dark(count: int, seed: int) -> ShuffledBatches:
-    """Return batches of two classes that a net tells apart at once: dark and bright noise."""
-    rng = np.random.default_rng(seed)
+@pytest.fixture(autouse=True)
+def plain_numbers() -> Iterator[None]:
+    """Undo what a test has told the whole process."""
+    yield
+    use_precision("float32")
+
+
+def bright_and_dark(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Pair:
+    """Return pictures of two classes that a net tells apart at once: dark and bright noise."""
     classes = np.arange(count) % 2
-    pictures = rng.integers(0, 128, (count, *SHAPE)) + 127 * classes[:, None, None, None]
-    return ShuffledBatches(pictures.astype(np.uint8), classes, PARAMS.batch_size, PARAMS.seed)
+    noise = np.random.default_rng(seed).integers(0, 128, (count, *shape))
+    return (noise + 127 * classes[:, None, None, None]).astype(np.uint8), classes
 
 
-def train(params: Params = PARAMS) -> tuple[Classifier, pd.DataFrame]:
-    make_deterministic(params.seed)
-    model = build_model(SHAPE, 2, params)
-    history = fit(model, bright_and_dark(64, 1), bright_and_dark(32, 2), params)
+def learn(
+    folder: Path, params: Params = PARAMS, train: Pair | None = None, val: Pair | None = None
+) -> tuple[Classifier, pd.DataFrame]:
+    """Return a classifier of dark and bright, and its history."""
+    train, val = train or bright_and_dark(64, 1), val or bright_and_dark(32, 2)
+    model, history = train_model(*feeds(train, val, params), 2, params, Checkpoints(folder, "run"))
     return Classifier(model, ["dark", "bright"]), history
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[Classifier, pd.DataFrame]:
-    return train()
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, pd.DataFrame]:
+    return learn(tmp_path_factory.mktemp("trained"))
 
 
 def test_it_learns_what_is_easy(trained: tuple[Classifier, pd.DataFrame]) -> None:
     classifier, _ = trained
-    held_out = bright_and_dark(40, 9)
+    pictures, classes = bright_and_dark(40, 9)
 
-    found = predict(classifier, held_out.pictures, 16, "test").argmax(axis=1)
+    found = predict(classifier, pictures, 16, "test").argmax(axis=1)
 
-    assert (found == held_out.classes).mean() > 0.95
+    assert (found == classes).mean() > 0.95
 
 
 def test_the_weights_are_those_of_the_best_epoch(
     trained: tuple[Classifier, pd.DataFrame],
 ) -> None:
     classifier, history = trained
-    val = bright_and_dark(32, 2)
-    probabilities = predict(classifier, val.pictures, 32, "test")
+    pictures, classes = bright_and_dark(32, 2)
+    probabilities = predict(classifier, pictures, 32, "test")
 
-    loss = -np.log(probabilities[np.arange(32), val.classes]).mean()
+    loss = -np.log(probabilities[np.arange(32), classes]).mean()
 
     np.testing.assert_allclose(loss, history["val_loss"].min(), rtol=1e-3)
 
@@ -76,7 +103,7 @@ def test_the_weights_are_those_of_the_best_epoch(
 def test_two_runs_give_the_same_bytes(
     trained: tuple[Classifier, pd.DataFrame], tmp_path: Path
 ) -> None:
-    again, history = train()
+    again, history = learn(tmp_path)
     save_classifier(trained[0], tmp_path / "first")
     save_classifier(again, tmp_path / "second")
 
@@ -88,7 +115,7 @@ def test_two_runs_give_the_same_bytes(
 def test_a_saved_classifier_loads_back_to_equal_predictions(
     trained: tuple[Classifier, pd.DataFrame], tmp_path: Path
 ) -> None:
-    pictures = bright_and_dark(20, 5).pictures
+    pictures = bright_and_dark(20, 5)[0]
     save_classifier(trained[0], tmp_path)
 
     loaded = load_classifier(tmp_path)
@@ -99,19 +126,68 @@ def test_a_saved_classifier_loads_back_to_equal_predictions(
     )
 
 
-def test_it_stops_early_and_lowers_the_learning_rate() -> None:
-    never_better = replace(
-        PARAMS, epochs=12, learning_rate=1e-9, min_learning_rate=0.0, early_stopping_patience=5
-    )
-    model = build_model(SHAPE, 2, never_better)
-    noise = np.random.default_rng(0).integers(0, 256, (32, *SHAPE), dtype=np.uint8)
-    batches = ShuffledBatches(noise, np.arange(32) % 2, 16, 0)
-    wrong = ShuffledBatches(noise, 1 - np.arange(32) % 2, 16, 0)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sgd, one cycle": {
+        "optimizer": OptimizerParams("sgd", momentum=0.9, weight_decay=0.001),
+        "schedule": ScheduleParams("one_cycle", warmup=0.3, patience=1, factor=0.5, minimum=0.0),
+        "learning_rate": 0.05,
+    },
+    "adam, cosine": {
+        "optimizer": OptimizerParams("adam", momentum=0.9, weight_decay=0.0),
+        "schedule": ScheduleParams("cosine", warmup=0.0, patience=1, factor=0.5, minimum=0.0),
+    },
+    "average": {"average": 0.9},
+    "smoothing": {"label_smoothing": 0.2},
+    "accuracy": {"monitor": "val_accuracy"},
+    "bfloat16": {"precision": "bfloat16"},
+    "transforms": {
+        "transforms": TrainTransforms(True, 0.1, 10.0, 5.0, 0.1, 0.2, 0.0, 0.1),
+    },
+    "free": {"deterministic": False},
+}
 
-    history = fit(model, batches, wrong, never_better)
 
-    assert len(history) < 12 or history["val_loss"].idxmin() >= 6
-    assert history["learning_rate"].iloc[-1] <= history["learning_rate"].iloc[0]
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_learns_with_every_option_and_keeps_its_best_epoch(tmp_path: Path, name: str) -> None:
+    params = replace(PARAMS, epochs=12, early_stopping_patience=12, **VARIANTS[name])
+    pictures, classes = bright_and_dark(32, 2)
+
+    classifier, history = learn(tmp_path, params)
+
+    probabilities = predict(classifier, pictures, 32, "test")
+    found = probabilities.argmax(axis=1) == classes
+    assert found.mean() > 0.9
+    best = history.iloc[
+        int(train_metrics(classifier.model, history, params.recipe)["best_epoch"]) - 1
+    ]
+    np.testing.assert_allclose(found.mean(), best["val_accuracy"], rtol=1e-6)
+    loss = -np.log(probabilities[np.arange(32), classes]).mean()
+    np.testing.assert_allclose(loss, best["val_loss"], rtol=0.05, atol=1e-3)
+
+
+def test_a_binary_and_a_three_class_model_have_as_many_outputs_as_classes(tmp_path: Path) -> None:
+    pictures, classes = bright_and_dark(48, 1)
+    thirds = np.arange(48) % 3
+    short = replace(PARAMS, epochs=1)
+
+    for numbers, count in ((classes, 2), (thirds, 3)):
+        pair = (pictures, numbers)
+        model, _ = train_model(
+            *feeds(pair, pair, short), count, short, Checkpoints(tmp_path, str(count))
+        )
+
+        assert model.output_shape == (None, count)
+
+
+def test_it_stops_early_and_lowers_the_learning_rate(tmp_path: Path) -> None:
+    never_better = replace(PARAMS, epochs=12, learning_rate=0.02, early_stopping_patience=5)
+    pictures, classes = bright_and_dark(32, 0)
+
+    history = learn(tmp_path, never_better, (pictures, classes), (pictures, 1 - classes))[1]
+
+    assert len(history) < 12
+    assert history["val_loss"].idxmin() == len(history) - 6
+    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
 
 
 @pytest.mark.parametrize("counts", [[5, 5], [9, 1], [1, 2, 3, 40], [7]])
@@ -121,29 +197,34 @@ def test_balanced_weights_are_those_of_scikit_learn(counts: list[int]) -> None:
     weights = balanced_weights(classes)
 
     expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=classes)
-    assert list(weights) == list(range(len(counts)))
-    np.testing.assert_allclose(list(weights.values()), expected)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def alike(counts: tuple[int, int]) -> ShuffledBatches:
-    """Return batches of two classes that nothing tells apart: the best guess is their share."""
-    pictures = np.full((sum(counts), *SHAPE), 128, np.uint8)
-    return ShuffledBatches(pictures, np.repeat([0, 1], counts), PARAMS.batch_size, PARAMS.seed)
+def alike(counts: tuple[int, int]) -> Pair:
+    """Return pictures of two classes that nothing tells apart: the best guess is their share."""
+    return np.full((sum(counts), *SHAPE), 128, np.uint8), np.repeat([0, 1], counts)
 
 
-def test_class_weights_pull_towards_the_rare_class_and_leave_validation_alone() -> None:
-    train, val = alike((56, 8)), alike((28, 4))
+def test_class_weights_pull_towards_the_rare_class_and_leave_validation_alone(
+    tmp_path: Path,
+) -> None:
+    train, (pictures, classes) = alike((56, 8)), alike((28, 4))
     rare, losses, expected = {}, {}, {}
 
     for choice in ("none", "balanced"):
-        params = replace(PARAMS, class_weights=choice, dropout=0.0, epochs=25, learning_rate=0.02)
-        make_deterministic(params.seed)
-        model = build_model(SHAPE, 2, params)
-        history = fit(model, train, val, replace(params, early_stopping_patience=25))
-        found = predict(Classifier(model, ["many", "rare"]), val.pictures, 32, "test")
+        params = replace(
+            PARAMS,
+            class_weights=choice,
+            options={"width": 8, "dropout": 0.0},
+            epochs=25,
+            learning_rate=0.02,
+            early_stopping_patience=25,
+        )
+        classifier, history = learn(tmp_path / choice, params, train, (pictures, classes))
+        found = predict(classifier, pictures, 32, "test")
         rare[choice] = found[0, 1]
         losses[choice] = history["val_loss"].min()
-        expected[choice] = -np.log(found[np.arange(32), val.classes]).mean()
+        expected[choice] = -np.log(found[np.arange(32), classes]).mean()
 
     assert rare["none"] < 0.3 < rare["balanced"]
     for choice, loss in losses.items():
@@ -151,44 +232,142 @@ def test_class_weights_pull_towards_the_rare_class_and_leave_validation_alone() 
 
 
 @pytest.mark.parametrize("shape", [(16, 40, 3), (40, 16, 1), (64, 24, 1)])
-def test_it_trains_on_grey_pictures_and_on_sides_that_differ(shape: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(0)
-    classes = np.arange(32) % 2
-    pictures = rng.integers(0, 128, (32, *shape)) + 127 * classes[:, None, None, None]
-    batches = ShuffledBatches(pictures.astype(np.uint8), classes, 16, 0)
-    make_deterministic(0)
+def test_it_trains_on_grey_pictures_and_on_sides_that_differ(
+    tmp_path: Path, shape: tuple[int, int, int]
+) -> None:
+    pair = bright_and_dark(32, 0, shape)
 
-    model = build_model(shape, 2, replace(PARAMS, epochs=1))
-    history = fit(model, batches, batches, replace(PARAMS, epochs=1))
+    classifier, history = learn(tmp_path, replace(PARAMS, epochs=1), pair, pair)
 
-    assert model.input_shape == (None, *shape)
+    assert classifier.model.input_shape == (None, *shape)
     assert np.isfinite(history["val_loss"]).all()
 
 
-def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(InputError, match="train.model must be one of compact_cnn, got 'resnet'"):
-        build_model(SHAPE, 2, replace(PARAMS, model="resnet"))
-
-
-def test_a_loss_that_is_no_number_is_an_error_that_names_the_remedy() -> None:
-    with pytest.raises(InputError, match="lower train.learning_rate"):
-        train(replace(PARAMS, learning_rate=1e30))
-
-
-def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own() -> None:
-    batches = bright_and_dark(37, 1)
-    orders = []
-    for _ in range(2):
-        seen = [batches[number][0] for number in range(len(batches))]
-        assert sum(map(len, seen)) == 37
-        assert np.array_equal(np.sort(batches.order), np.arange(37))
-        orders.append(batches.order.copy())
-        batches.on_epoch_end()
-
-    assert not np.array_equal(*orders)
-    assert np.array_equal(bright_and_dark(37, 1).order, orders[0])
+def test_a_loss_that_is_no_number_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lower train.learning_rate \(1e\+30\)"):
+        learn(tmp_path, replace(PARAMS, learning_rate=1e30))
 
 
 def test_a_missing_classifier_is_an_error_that_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dvc repro"):
         load_classifier(tmp_path)
+
+
+# --- Interrupted ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arrays(project: Callable[..., Path]) -> Path:
+    """Return a project whose arrays are ready to be trained on."""
+    folder = project(
+        train={
+            "options": {"width": 8, "dropout": 0.3},
+            "epochs": 5,
+            "batch_size": 16,
+            "average": 0.9,
+            "transforms": {
+                "horizontal_flip": True,
+                "shift": 0.1,
+                "rotation": 10.0,
+                "shear": 0.0,
+                "zoom": 0.0,
+                "cutout": 0.2,
+                "brightness": 0.0,
+                "contrast": 0.0,
+            },
+        }
+    )
+    (folder / DATASET).mkdir(parents=True)
+    parts = []
+    for split, count in (("train", 96), ("val", 32), ("test", 16)):
+        pictures, classes = bright_and_dark(count, count)
+        np.save(folder / DATASET / f"{split}.npy", pictures)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "split": split,
+                    "row": range(count),
+                    "uri": [f"{split}/{n}" for n in range(count)],
+                    "image_id": [f"{split}{n}" for n in range(count)],
+                    "label": np.where(classes, "bright", "dark"),
+                    "parent_id": "",
+                    "augment_seed": 0,
+                    "crc32": [zlib.crc32(row.tobytes()) for row in pictures],
+                    "unit": "group",
+                }
+            )
+        )
+    write_table(folder / DATASET / "index.parquet", pd.concat(parts), INDEX)
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.train"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill_after(folder: Path, line: str) -> None:
+    """Run the stage until it prints the line, and kill it at once."""
+    process = start(folder)
+    assert process.stdout is not None
+    for said in process.stdout:
+        if line in said:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Return what a run leaves to the stages after it."""
+    results = [
+        *(folder / "models/classifier").iterdir(),
+        *(folder / "metrics").rglob("history.csv"),
+    ]
+    return {path.name: path.read_bytes() for path in results}
+
+
+def test_a_run_killed_at_three_epochs_ends_with_the_bits_of_one_that_was_not(arrays: Path) -> None:
+    assert start(arrays).wait() == 0
+    whole = files_of(arrays)
+    assert not list((arrays / ".cache").rglob("*.npz"))
+
+    for epoch in (1, 3, 4):
+        kill_after(arrays, f"epoch   {epoch} of 5")
+    process = start(arrays)
+    said, _ = process.communicate()
+
+    assert process.returncode == 0
+    assert "goes on after epoch 4, where an earlier run was interrupted" in said
+    assert files_of(arrays) == whole
+    assert read_metrics("train")["epochs"] == 5
+    assert not list((arrays / ".cache").rglob("*.npz"))
+
+
+def test_a_run_goes_on_only_with_the_same_data_and_params() -> None:
+    index = pd.DataFrame({"label": ["a", "b"], "crc32": [1, 2]})
+
+    keys = {
+        key_of(index, PARAMS),
+        key_of(index, replace(PARAMS, seed=4)),
+        key_of(index, replace(PARAMS, options={"width": 9})),
+        key_of(index.assign(crc32=[1, 3]), PARAMS),
+        key_of(index.assign(label=["b", "a"]), PARAMS),
+    }
+
+    assert len(keys) == 5
+    assert key_of(index, PARAMS) in keys
+
+
+def test_a_leaky_split_marks_the_metrics(arrays: Path) -> None:
+    index = pd.read_parquet(arrays / DATASET / "index.parquet").assign(unit="image")
+    write_table(arrays / DATASET / "index.parquet", index, INDEX)
+
+    stage.main()
+
+    assert read_metrics("train")["leaky"] is True

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.lib.errors import InputError
 from stages.lib.files import replacing
 from stages.lib.keras_runtime import describe_environment, keras
-from stages.lib.models.layers import FusedBatchNormalization
+from stages.lib.models.layers import OWN_LAYERS
 from stages.lib.progress import track
 
 CLASSIFIER = Path("models/classifier")
@@ -59,8 +59,7 @@ def load_classifier(folder: Path = CLASSIFIER) -> Classifier:
 
 
 def _build(config: str) -> keras.Model:
-    own_layers = {"FusedBatchNormalization": FusedBatchNormalization}
-    return keras.models.model_from_json(config, custom_objects=own_layers)
+    return keras.models.model_from_json(config, custom_objects=OWN_LAYERS)
 
 
 def predict(

@@ -179,6 +179,19 @@ def prepare_picture(data: bytes, how: Preprocessing) -> Picture:
     return resize_picture(pixels if how.colour == "rgb" else to_grey(pixels), how)
 
 
+def warp_picture(pixels: Picture, place: NDArray[np.float64], smooth: bool) -> Picture:
+    """Return pixels (height, width, channels) moved, turned or stretched, in the same shape.
+
+    place: the affine map from a new pixel (x, y) to the old one, (2, 3). smooth: between pixels,
+    values are interpolated. Beyond its border the picture goes on mirrored.
+    """
+    height, width, channels = pixels.shape
+    flags = (cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
+    border = cv2.BORDER_REFLECT_101
+    moved = cv2.warpAffine(pixels, place, (width, height), flags=flags, borderMode=border)
+    return np.asarray(moved, np.uint8).reshape(height, width, channels)
+
+
 def to_grey(pixels: Picture) -> Picture:
     """Return luma (ITU-R BT.601) of RGB pixels, the weights that JPEG uses as well."""
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -40,16 +40,18 @@ with _quiet_start():
     # The search for devices prints as well, whenever it is first made.
     DEVICES = sorted({device.device_type for device in tf.config.list_physical_devices()})
 
-__all__ = ["DEVICES", "describe_environment", "keras", "make_deterministic", "tf"]
+__all__ = ["DEVICES", "describe_environment", "keras", "seed_everything", "tf"]
 
 
-def make_deterministic(seed: int) -> None:
-    """Seed every generator that Keras uses and demand operations that give equal bits on every
-    run.
+def seed_everything(seed: int, deterministic: bool = True) -> None:
+    """Seed every generator that Keras uses.
+
+    deterministic: demand operations that give equal bits on every run, for the whole process.
     """
     keras.utils.clear_session()  # layers are named by a running number, which gets into the files
     keras.utils.set_random_seed(seed % 2**32)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 def describe_environment() -> dict[str, str]:

@@ -5,9 +5,10 @@ import json
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -33,6 +34,16 @@ SECTIONS = (
 # Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never
 # ignored.
 STRICT = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, config=STRICT)
+class CacheParams:
+    """Where work is remembered between runs: measures of pictures, a training that was interrupted.
+
+    Changes no result, so no stage depends on it.
+    """
+
+    folder: Annotated[str, Field(min_length=1)]
 
 
 def read_params_file(path: Path) -> dict[str, Any]:

@@ -1,10 +1,16 @@
 """A small convolutional network to train from scratch on a CPU."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from stages.lib.keras_runtime import keras
+from stages.lib.models.input_output import head, image_input
 from stages.lib.models.layers import FusedBatchNormalization
 
 layers = keras.layers
 
+SMALLEST_SIDE = 8
 SMALL_SIDE = 48  # below this the stem keeps the full resolution; above it, it reduces it by four
 LAST_SIDE = 8  # blocks are added until the picture is about this small
 
@@ -14,14 +20,18 @@ BATCH_NORM_MOMENTUM = 0.9
 
 
 def compact_cnn(
-    input_shape: tuple[int, int, int], num_classes: int, width: int, dropout: float
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: Annotated[int, Field(ge=4)] = 32,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3,
 ) -> keras.Model:
     """Return an untrained classifier of RGB or grey pictures.
 
     input_shape: (height, width, channels), pixel values 0 to 255; scaling is part of the model.
     width: channels of the stem, doubled by every block. Output: probabilities (batch, num_classes).
     """
-    inputs = layers.Input(input_shape, name="image")
+    inputs = image_input(input_shape, "compact_cnn", SMALLEST_SIDE)
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(inputs)
     side = min(input_shape[:2])
     if side >= SMALL_SIDE:
@@ -40,8 +50,7 @@ def compact_cnn(
             break
     x = layers.GlobalAveragePooling2D()(layers.MaxPooling2D()(x))
     x = layers.Dropout(dropout)(x)
-    outputs = layers.Dense(num_classes, activation="softmax", name="probabilities")(x)
-    return keras.Model(inputs, outputs, name="compact_cnn")
+    return keras.Model(inputs, head(x, num_classes), name="compact_cnn")
 
 
 def _convolution(

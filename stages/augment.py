@@ -34,7 +34,8 @@ from stages.lib.progress import summarise
 from stages.lib.seeds import derive_seed
 from stages.lib.table import INDEX, SPLIT, SPLITS, read_table, write_table
 
-BATCH_ROWS = 32
+# A file with more rows is decoded again for each so many; a worker has them at a stretch.
+BATCH_ROWS = 64
 Side = Annotated[int, Field(ge=8, le=2048)]
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,20 +19,31 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from stages.lib.classifier import CLASSIFIER, Classifier, save_classifier
+from stages.lib.classifier import CLASSIFIER, Classifier, in_float32, save_classifier
 from stages.lib.dataset import class_names, class_numbers, is_leaky, load_split
-from stages.lib.errors import run_stage
+from stages.lib.errors import InputError, run_stage
 from stages.lib.feeding import Feed, TrainTransforms
+from stages.lib.fine_tuning import FineTuning, fit_transfer
 from stages.lib.hashing import fingerprint
+from stages.lib.imbalance import balanced_weights
 from stages.lib.keras_runtime import describe_environment, keras, seed_everything
 from stages.lib.metrics import METRICS, write_metrics, write_plot
-from stages.lib.models import build_model
+from stages.lib.models import FITTED, build_model, call_with_options
+from stages.lib.models.filters_kmeans import clustering_metrics, nearest_clusters
 from stages.lib.params import STRICT, CacheParams, load_params
 from stages.lib.precision import Precision, choose_precision, use_precision
 from stages.lib.progress import summarise
 from stages.lib.resuming import Checkpoints, run_key
 from stages.lib.schedules import ScheduleParams, best_epoch
-from stages.lib.training import OptimizerParams, Recipe, Trainer, fit, make_optimizer, to_lower
+from stages.lib.training import (
+    OptimizerParams,
+    Recipe,
+    Trainer,
+    fit,
+    judge,
+    make_optimizer,
+    to_lower,
+)
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -44,11 +56,13 @@ class Params:
     seed: int
     model: str
     options: dict[str, Any]
+    watch: str
     class_weights: Literal["none", "balanced"]
     transforms: TrainTransforms
     epochs: Count
     batch_size: Count
     learning_rate: Annotated[float, Field(gt=0)]
+    fine_tuning: tuple[FineTuning, ...]
     schedule: ScheduleParams
     optimizer: OptimizerParams
     label_smoothing: Share
@@ -72,15 +86,22 @@ class Params:
         )
 
 
-def balanced_weights(classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return how much an image of each class counts in the loss, so that all classes count alike.
+def require_sense(params: Params) -> None:
+    """Raise InputError for params that contradict each other."""
+    if params.fine_tuning and params.model != "transfer":
+        raise InputError(
+            f"train.fine_tuning is for train.model transfer alone, got {params.model!r}; set it to "
+            "[]"
+        )
+    for path in weights_files(params):
+        if Path(params.watch) != path:
+            print(f"train: warning: train.watch is not {path}, so DVC will not see it change")
 
-    It is images / (classes * images of the class), as in scikit-learn; over all images the mean is
-    1.
-    """
-    counts = np.bincount(classes)
-    weights: NDArray[np.float32] = (len(classes) / (len(counts) * counts)).astype(np.float32)
-    return weights
+
+def weights_files(params: Params) -> list[Path]:
+    """Return the file of pretrained weights where the options name one, as a list."""
+    path = Path(str(params.options.get("weights", "")))
+    return [path] if path.is_file() else []
 
 
 def feeds(
@@ -104,30 +125,49 @@ def feeds(
 def train_model(
     train: Feed, val: Feed, num_classes: int, params: Params, checkpoints: Checkpoints
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Return the model with its best weights, and the history; see `fit`."""
+    """Return the model with its best weights, and a row of figures for every epoch."""
+    precision = choose_precision(params.precision)
+    print(f"train: {params.model} on {len(train.pictures):,} images, computing in {precision}")
+    use_precision(precision)
+    seed_everything(params.seed, params.deterministic)
+    if params.model in FITTED:
+        return fit_at_once(train, val, num_classes, params)
     shape = train.pictures.shape[1:]
-    use_precision(choose_precision(params.precision))
-    seed_everything(params.seed, params.deterministic)
     model = build_model(params.model, shape, num_classes, params.options)
-    optimizer = make_optimizer(params.optimizer, params.learning_rate)
-    history = fit(Trainer(model, optimizer, params.recipe), train, val, checkpoints)
-    # What is kept computes in 32 bits everywhere, whatever it was trained with.
-    use_precision("float32")
-    seed_everything(params.seed, params.deterministic)
-    plain = build_model(params.model, shape, num_classes, params.options)
-    plain.set_weights(model.get_weights())
-    return plain, history
+    optimizer = partial(make_optimizer, params.optimizer)
+    recipe = params.recipe
+    if params.model == "transfer":
+        steps = params.fine_tuning
+        history = fit_transfer(model, train, val, recipe, steps, optimizer, checkpoints)
+    else:
+        trainer = Trainer(model, optimizer(recipe.peak), recipe)
+        history = fit(trainer, train, val, checkpoints)
+    return in_float32(model), history
+
+
+def fit_at_once(
+    train: Feed, val: Feed, num_classes: int, params: Params
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Return a model that is fitted without epochs, and one row of figures."""
+    fitted = FITTED[params.model]
+    given = (train.pictures, train.classes, num_classes, params.seed)
+    model = call_with_options(fitted, params.options, *given)
+    loss, accuracy = judge(model, train)
+    val_loss, val_accuracy = judge(model, val)
+    row = {"epoch": 1, "loss": loss, "accuracy": accuracy, "learning_rate": 0.0}
+    return model, pd.DataFrame([row | {"val_loss": val_loss, "val_accuracy": val_accuracy}])
 
 
 def key_of(index: pd.DataFrame, params: Params) -> str:
     """Return a name for this run: equal only for the same data, params, code and software."""
-    code = [
+    files = [
         Path(module.__file__)
         for name, module in sys.modules.items()
         if name.startswith("stages.") and module.__file__
     ]
+    files += weights_files(params)
     rows = index["label"] + "/" + index["crc32"].astype("str")
-    return run_key([asdict(params), fingerprint(rows), describe_environment()], code)
+    return run_key([asdict(params), fingerprint(rows), describe_environment()], files)
 
 
 def train_metrics(model: keras.Model, history: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
@@ -151,13 +191,12 @@ def main() -> None:
     pictures, index = load_split("train")
     val_pictures, val_index = load_split("val")
     names = class_names(index)
+    require_sense(params)
     train, val = feeds(
         (pictures, class_numbers(index, names)),
         (val_pictures, class_numbers(val_index, names)),
         params,
     )
-    precision = choose_precision(params.precision)
-    print(f"train: {params.model} on {len(pictures):,} images, computing in {precision}")
     key = key_of(pd.concat([index, val_index]), params)
     checkpoints = Checkpoints(Path(cache.folder) / "training", key)
     started = time.monotonic()
@@ -165,6 +204,8 @@ def main() -> None:
     seconds = time.monotonic() - started
     save_classifier(Classifier(model, names), CLASSIFIER)
     metrics = train_metrics(model, history, params.recipe)
+    if params.model in FITTED:
+        metrics |= clustering_metrics(nearest_clusters(model, val.pictures), val.classes)
     write_metrics("train", metrics, is_leaky(index))
     write_plot("history", history)
     timing = {

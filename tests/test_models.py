@@ -5,17 +5,16 @@ import pytest
 
 from stages.lib.errors import InputError
 from stages.lib.keras_runtime import keras, seed_everything
-from stages.lib.models import MODELS, build_model
+from stages.lib.models import build_model
 from stages.lib.models.compact_cnn import compact_cnn
 from stages.lib.models.layers import FusedBatchNormalization
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 48, 3), (96, 96, 3)])
+@pytest.mark.parametrize("shape", [(32, 32, 3), (64, 48, 1), (96, 96, 3)])
 def test_a_model_turns_pictures_of_any_shape_into_probabilities(
-    name: str, shape: tuple[int, int, int]
+    shape: tuple[int, int, int],
 ) -> None:
-    model = build_model(name, shape, 5, {})
+    model = build_model("compact_cnn", shape, 5, {})
     pictures = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
 
     probabilities = np.asarray(model(pictures))

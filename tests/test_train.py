@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.utils.class_weight import compute_class_weight
 
 from stages import train as stage
 from stages.lib.classifier import Classifier, load_classifier, predict, save_classifier
@@ -26,18 +25,20 @@ from stages.lib.resuming import Checkpoints
 from stages.lib.schedules import ScheduleParams
 from stages.lib.table import INDEX, write_table
 from stages.lib.training import OptimizerParams
-from stages.train import Params, balanced_weights, feeds, key_of, train_metrics, train_model
+from stages.train import Params, feeds, key_of, train_metrics, train_model
 
 ROOT = Path(__file__).parents[1]
 PARAMS = Params(
     seed=3,
     model="compact_cnn",
     options={"width": 8, "dropout": 0.1},
+    watch="stages/train.py",
     class_weights="none",
     transforms=NO_TRANSFORMS,
     epochs=6,
     batch_size=16,
     learning_rate=0.005,
+    fine_tuning=(),
     schedule=ScheduleParams("plateau", warmup=0.0, patience=2, factor=0.5, minimum=0.0001),
     optimizer=OptimizerParams("adamw", momentum=0.9, weight_decay=0.0005),
     label_smoothing=0.0,
@@ -188,16 +189,6 @@ def test_it_stops_early_and_lowers_the_learning_rate(tmp_path: Path) -> None:
     assert len(history) < 12
     assert history["val_loss"].idxmin() == len(history) - 6
     assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
-
-
-@pytest.mark.parametrize("counts", [[5, 5], [9, 1], [1, 2, 3, 40], [7]])
-def test_balanced_weights_are_those_of_scikit_learn(counts: list[int]) -> None:
-    classes = np.repeat(np.arange(len(counts)), counts)
-
-    weights = balanced_weights(classes)
-
-    expected = compute_class_weight("balanced", classes=np.arange(len(counts)), y=classes)
-    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
 def alike(counts: tuple[int, int]) -> Pair:

@@ -4,6 +4,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from stages.lib.errors import InputError
 from stages.lib.files import replacing
 from stages.lib.keras_runtime import describe_environment, keras
 from stages.lib.models.layers import OWN_LAYERS
+from stages.lib.precision import use_precision
 from stages.lib.progress import track
 
 CLASSIFIER = Path("models/classifier")
@@ -60,6 +62,28 @@ def load_classifier(folder: Path = CLASSIFIER) -> Classifier:
 
 def _build(config: str) -> keras.Model:
     return keras.models.model_from_json(config, custom_objects=OWN_LAYERS)
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return the model computing in 32 bits throughout, as it is to be kept and served; from here
+    on that is what Keras does.
+    """
+    use_precision("float32")
+    if all(layer.dtype_policy.name == "float32" for layer in model.layers):
+        return model
+    config = json.loads(model.to_json())
+    plain = _build(json.dumps(_without_mixed(config)))
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def _without_mixed(config: Any) -> Any:
+    """Return a model's config with every mixed precision replaced by float32."""
+    if isinstance(config, dict):
+        return {key: _without_mixed(value) for key, value in config.items()}
+    if isinstance(config, list):
+        return [_without_mixed(value) for value in config]
+    return "float32" if config in ("mixed_bfloat16", "mixed_float16") else config
 
 
 def predict(

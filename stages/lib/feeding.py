@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from queue import Queue
 from threading import Event, Thread
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +51,11 @@ NO_TRANSFORMS = TrainTransforms(False, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Batch(NamedTuple):
-    """pictures: (images, height, width, channels) uint8. classes: (images,) int64. weights: what
-    each counts in the loss, (images,) float32.
+    """pictures: (images, height, width, channels) uint8, or features of them. classes: (images,)
+    int64. weights: what each counts in the loss, (images,) float32.
     """
 
-    pictures: NDArray[np.uint8]
+    pictures: NDArray[Any]
     classes: NDArray[np.int64]
     weights: NDArray[np.float32]
 
@@ -65,7 +65,7 @@ class Feed:
 
     def __init__(
         self,
-        pictures: NDArray[np.uint8],
+        pictures: NDArray[Any],
         classes: NDArray[np.int64],
         batch_size: int,
         seed: int = 0,
@@ -78,6 +78,18 @@ class Feed:
         self.pictures, self.classes = pictures, classes
         self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
         self.transforms, self.class_weights = transforms, class_weights
+
+    def over(self, inputs: NDArray[Any], transforms: TrainTransforms) -> "Feed":
+        """Return the same feed over other inputs of the same images, one row for each."""
+        return Feed(
+            inputs,
+            self.classes,
+            self.batch_size,
+            self.seed,
+            shuffle=self.shuffle,
+            transforms=transforms,
+            class_weights=self.class_weights,
+        )
 
     def __len__(self) -> int:
         return math.ceil(len(self.pictures) / self.batch_size)

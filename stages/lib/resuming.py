@@ -52,6 +52,10 @@ class Checkpoints:
             )
         return Moment(history, state, best)
 
+    def part(self, name: str) -> "Checkpoints":
+        """Return the moments of a part of the run; they go with the whole."""
+        return Checkpoints(self.folder, name)
+
     def remove(self) -> None:
         """Forget the run: it has come to its end."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -74,7 +74,7 @@ class Trainer:
         optimizer.build(model.trainable_variables)
         self.averages = [tf.Variable(w.value) for w in model.weights] if recipe.average else []
         self._step = tf.function(self._learn, reduce_retracing=True)
-        self._judge = tf.function(self._assess, reduce_retracing=True)
+        self._assess = make_assess(model)
 
     @property
     def state(self) -> Weights:
@@ -112,13 +112,9 @@ class Trainer:
 
     def validate(self, feed: Feed) -> dict[str, float]:
         """Return the plain loss and accuracy, without smoothing, weights or dropout."""
-        total, right, seen = 0.0, 0.0, 0
         with self._averaged():
-            for batch in feed.epoch(0):
-                loss, correct = self._judge(batch.pictures, batch.classes)
-                total, right = total + float(loss), right + float(correct)
-                seen += len(batch.classes)
-        return {"val_loss": total / seen, "val_accuracy": right / seen}
+            loss, accuracy = judge(self.model, feed, self._assess)
+        return {"val_loss": loss, "val_accuracy": accuracy}
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
@@ -150,10 +146,26 @@ class Trainer:
             average.assign(keep * average + (1 - keep) * tf.convert_to_tensor(weight))
         return loss, _count_right(probabilities, classes)
 
-    def _assess(self, pictures: Any, classes: Any) -> tuple[Any, Any]:
-        probabilities = self.model(pictures, training=False)
+
+def judge(model: keras.Model, feed: Feed, assess: Any = None) -> tuple[float, float]:
+    """Return a model's mean loss and accuracy. assess: of `make_assess`, to compile it once."""
+    assess = assess or make_assess(model)
+    total, right, seen = 0.0, 0.0, 0
+    for batch in feed.epoch(0):
+        loss, correct = assess(batch.pictures, batch.classes)
+        total, right, seen = total + float(loss), right + float(correct), seen + len(batch.classes)
+    return total / seen, right / seen
+
+
+def make_assess(model: keras.Model) -> Any:
+    """Return a compiled function from pictures and classes to summed loss and correct answers."""
+
+    def assess(pictures: Any, classes: Any) -> tuple[Any, Any]:
+        probabilities = model(pictures, training=False)
         losses = keras.losses.sparse_categorical_crossentropy(classes, probabilities)
         return tf.reduce_sum(losses), _count_right(probabilities, classes)
+
+    return tf.function(assess, reduce_retracing=True)
 
 
 def _count_right(probabilities: Any, classes: Any) -> Any:

@@ -2,16 +2,43 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import ConfigDict, ValidationError, create_model
 
 from stages.lib.errors import InputError
 from stages.lib.keras_runtime import keras
 from stages.lib.models.compact_cnn import compact_cnn
+from stages.lib.models.filters_kmeans import fit_filters_kmeans
+from stages.lib.models.published import (
+    animals_baseline,
+    animals_optimised,
+    cats_dogs,
+    cifar_cnn_1,
+    cifar_cnn_2,
+    egypt_attempt,
+    egypt_final,
+    frames_cnn,
+    mnist_cnn,
+)
+from stages.lib.models.transfer import transfer
 from stages.lib.params import close_match
 
-MODELS: dict[str, Callable[..., keras.Model]] = {"compact_cnn": compact_cnn}
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "compact_cnn": compact_cnn,
+    "transfer": transfer,
+    "egypt_attempt": egypt_attempt,
+    "egypt_final": egypt_final,
+    "frames_cnn": frames_cnn,
+    "animals_baseline": animals_baseline,
+    "animals_optimised": animals_optimised,
+    "cats_dogs": cats_dogs,
+    "mnist_cnn": mnist_cnn,
+    "cifar_cnn_1": cifar_cnn_1,
+    "cifar_cnn_2": cifar_cnn_2,
+}
+# Models that are fitted at once, without gradients: functions from pictures and classes.
+FITTED: dict[str, Callable[..., keras.Model]] = {"filters_kmeans": fit_filters_kmeans}
 
 
 def build_model(
@@ -23,27 +50,34 @@ def build_model(
     default. Raises InputError naming the key for an unknown model or option, or a wrong type.
     """
     if name not in MODELS:
-        raise InputError(f"train.model must be one of {', '.join(sorted(MODELS))}, got {name!r}")
-    model = MODELS[name]
-    known = [
-        parameter.name
+        known = ", ".join([*MODELS, *FITTED])
+        raise InputError(f"train.model must be one of {known}, got {name!r}")
+    return call_with_options(MODELS[name], options, input_shape, num_classes)
+
+
+def call_with_options(
+    model: Callable[..., keras.Model], options: Mapping[str, Any], *given: Any
+) -> keras.Model:
+    """Return model(*given, **options), with the options held against its signature first.
+
+    Raises InputError naming the key for an unknown option or a wrong type.
+    """
+    types = get_type_hints(model, include_extras=True)
+    known: dict[str, Any] = {
+        parameter.name: (types[parameter.name], parameter.default)
         for parameter in inspect.signature(model).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
+    }
     for key in options:
         if key not in known:
-            raise InputError(
-                f"train.options: unknown option {key!r}{close_match(key, known)}; {name} knows "
-                f"{', '.join(known) or 'none'}"
-            )
+            raise InputError(f"train.options: unknown option {key!r}{close_match(key, known)}")
     try:
-        # Strict: the shape comes from us, the options from params.yaml.
-        return validate_call(config=ConfigDict(strict=True))(model)(
-            input_shape, num_classes, **options
-        )
+        # Strict, so that a text is no number: the options come from params.yaml.
+        create_model("Options", __config__=ConfigDict(strict=True), **known)(**options)
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
         raise InputError(
             f"train.options.{key}: {problem['msg']}, got {problem['input']!r}"
         ) from error
+    return model(*given, **options)

@@ -4,10 +4,11 @@ What scikit-learn finds is expressed as a Keras model, so that it is saved, eval
 like any other.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.optimize import linear_sum_assignment, minimize_scalar
 from scipy.special import log_softmax
 from sklearn.cluster import KMeans
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from stages.lib.errors import InputError
 from stages.lib.keras_runtime import keras
-from stages.lib.models.input_output import image_input
+from stages.lib.models.input_output import Count, image_input
 from stages.lib.models.layers import BlockAverage, ClassesOfClusters
 from stages.lib.progress import track
 
@@ -38,12 +39,12 @@ def fit_filters_kmeans(
     num_classes: int,
     seed: int,
     *,
-    filters: Filters,
-    count: int,
-    pooling: Pooling,
-    features: int = 128,
-    clusters: int = 0,
-    mapping: Mapping,
+    filters: Filters = "fixed",
+    count: Count = 8,
+    pooling: Pooling = "max",
+    features: Count = 128,
+    clusters: Annotated[int, Field(ge=0)] = 0,
+    mapping: Mapping = "majority",
 ) -> keras.Model:
     """Return a fitted model from pictures 0 to 255 to probabilities (batch, num_classes).
 
@@ -59,7 +60,7 @@ def fit_filters_kmeans(
     if len(pictures) < number:
         raise InputError(
             f"k-means needs at least one picture per cluster, got {len(pictures)} pictures for "
-            f"{number} clusters; lower train.clusters or add pictures"
+            f"{number} clusters; lower train.options.clusters or add pictures"
         )
     extract = feature_model(pictures.shape[1:], filters, count, pooling, features, seed)
     points = np.concatenate(_batches(extract, pictures, "features"))

@@ -131,11 +131,14 @@ def _load_backbone(backbone: str, weights: str, size: tuple[int, int]) -> keras.
         )
     build = getattr(keras.applications, backbone)
     try:
-        network = build(
-            weights="imagenet" if weights == "imagenet" else None,
-            include_top=False,
-            input_shape=(*size, 3),
-        )
+        with warnings.catch_warnings():
+            # What ImageNet's pictures measured is no matter to filters, which take any size.
+            warnings.filterwarnings("ignore", "`input_shape` is undefined", UserWarning)
+            network = build(
+                weights="imagenet" if weights == "imagenet" else None,
+                include_top=False,
+                input_shape=(*size, 3),
+            )
     except ValueError as error:
         if "at least" not in str(error):
             raise

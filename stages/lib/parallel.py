@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 CHUNK = 16
 FEW = 4 * CHUNK  # starting worker processes costs about a second; below this it never pays
-WINDOW = 8  # chunks per worker and round, where a backend gives its results back all at once
+WINDOW = 8  # chunks per worker that are under way or wait
 CLUSTERS = {"dask": "distributed", "ray": "ray"}  # backend: the package that it needs
 
 
@@ -122,7 +122,8 @@ def _on_workers(
 ) -> Iterator[list[Any]]:
     place = {"scheduler_host": address} if backend == "dask" else {}
     with parallel_config(backend=backend, n_jobs=workers, **place):
-        pool = Parallel(return_as="generator", batch_size=1)
+        # Chunks wait at each worker, so that none stands idle where this process is slow to wake.
+        pool = Parallel(return_as="generator", batch_size=1, pre_dispatch=f"{WINDOW} * n_jobs")
     yield from pool(calls)
 
 

@@ -77,6 +77,7 @@ SAVE_EVERY = 64  # batches; what a kill can cost
 DRAWS = 5_000
 DRAWS_AT_ONCE = 250
 INTERVAL = [2.5, 97.5]  # percent
+FEWEST_GROUPS = 30  # that a figure is given of
 
 
 def choose_files(files: list[SourceFile], count: int, seed: int) -> list[SourceFile]:
@@ -441,7 +442,9 @@ def print_claims(answers: dict[str, Answers], kept: Mask, bootstrap: Bootstrap) 
         )
 
 
-def print_sources(answers: dict[str, Answers], bootstrap: Bootstrap) -> None:
+def print_sources(
+    answers: dict[str, Answers], scene: NDArray[np.int64], bootstrap: Bootstrap
+) -> None:
     """Print where a leaky figure comes from: the very same pictures, in test and when new."""
     print(
         "\n| split | its test pictures | share | in its test, % | the same when new, % | gained |"
@@ -453,16 +456,16 @@ def print_sources(answers: dict[str, Answers], bootstrap: Bootstrap) -> None:
         both = ~np.isnan(said.claimed) & ~np.isnan(said.new)
         for words, of_kind in (("with", said.related), ("without", ~said.related)):
             cells = both & of_kind
-            share = cells.sum() / both.sum()
+            start = f"| {name} | {words} a relative in train | {cells.sum() / both.sum():.1%} |"
+            if len(np.unique(scene[cells.any(axis=0)])) < FEWEST_GROUPS:
+                print(f"{start} too few to say | | |", flush=True)
+                continue
             in_test, when_new = (
                 bootstrap.accuracy(np.where(cells, verdicts, np.nan))
                 for verdicts in (said.claimed, said.new)
             )
-            print(
-                f"| {name} | {words} a relative in train | {share:.1%} | {figure(in_test)} | "
-                f"{figure(when_new)} | {figure(in_test - when_new, '+')} |",
-                flush=True,
-            )
+            gained = figure(in_test - when_new, "+")
+            print(f"{start} {figure(in_test)} | {figure(when_new)} | {gained} |", flush=True)
 
 
 def print_planted(rows: pd.DataFrame, own: NDArray[np.int64]) -> None:
@@ -527,7 +530,8 @@ def print_all(items: pd.DataFrame, features: Features, options: argparse.Namespa
         print_planted(items[files].reset_index(drop=True), divisions[BY_FILE][0].own[files])
     print_setting(items, divisions[HONEST][0], options)
     strength = choose_strength(items, features, divisions[HONEST][0])
-    bootstrap = Bootstrap(items["scene"].to_numpy(np.int64), options.repeats, options.seed)
+    scene = items["scene"].to_numpy(np.int64)
+    bootstrap = Bootstrap(scene, options.repeats, options.seed)
     heads: dict[str, Head] = {
         f"Linear head, C = {strength:g}": linear_head(strength),
         "Nearest neighbour": nearest_neighbour,
@@ -536,7 +540,7 @@ def print_all(items: pd.DataFrame, features: Features, options: argparse.Namespa
         answers = {name: ask(items, features, each, head) for name, each in divisions.items()}
         print(f"\n#### {words}")
         print_claims(answers, files & items["kept"].to_numpy(bool), bootstrap)
-        print_sources(answers, bootstrap)
+        print_sources(answers, scene, bootstrap)
 
 
 def read_options() -> argparse.Namespace:

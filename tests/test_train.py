@@ -19,13 +19,14 @@ from stages.lib.classifier import Classifier, load_classifier, predict, save_cla
 from stages.lib.dataset import DATASET
 from stages.lib.errors import InputError
 from stages.lib.feeding import NO_TRANSFORMS, TrainTransforms
+from stages.lib.fine_tuning import FineTuning
 from stages.lib.metrics import read_metrics
 from stages.lib.precision import use_precision
 from stages.lib.resuming import Checkpoints
 from stages.lib.schedules import ScheduleParams
 from stages.lib.table import INDEX, write_table
 from stages.lib.training import OptimizerParams
-from stages.train import Params, feeds, key_of, train_metrics, train_model
+from stages.train import Params, feeds, key_of, require_sense, train_metrics, train_model
 
 ROOT = Path(__file__).parents[1]
 PARAMS = Params(
@@ -362,3 +363,63 @@ def test_a_leaky_split_marks_the_metrics(arrays: Path) -> None:
     stage.main()
 
     assert read_metrics("train")["leaky"] is True
+
+
+# --- Models of other kinds ------------------------------------------------------------------------
+
+
+def test_a_pretrained_network_is_trained_in_steps(tmp_path: Path) -> None:
+    params = replace(
+        PARAMS,
+        model="transfer",
+        options={"weights": "none", "hidden": 8},
+        epochs=2,
+        fine_tuning=(FineTuning(free_from=150, learning_rate=0.001, epochs=1),),
+    )
+    pair = bright_and_dark(32, 1, (32, 32, 3))
+
+    classifier, history = learn(tmp_path, params, pair, pair)
+
+    assert history["stage"].tolist() == [0, 0, 1]
+    save_classifier(classifier, tmp_path / "saved")
+    loaded = load_classifier(tmp_path / "saved")
+    np.testing.assert_array_equal(
+        predict(loaded, pair[0], 8, "test"), predict(classifier, pair[0], 8, "test")
+    )
+
+
+def test_clusters_are_fitted_at_once_and_told_apart(tmp_path: Path) -> None:
+    params = replace(PARAMS, model="filters_kmeans", options={"count": 3, "features": 32})
+
+    classifier, history = learn(tmp_path, params)
+
+    assert len(history) == 1
+    assert history["val_accuracy"].iloc[0] == 1
+    pictures, classes = bright_and_dark(32, 2)
+    assert (predict(classifier, pictures, 8, "test").argmax(axis=1) == classes).all()
+
+
+def test_fine_tuning_of_a_network_from_scratch_is_refused() -> None:
+    step = FineTuning(free_from=0, learning_rate=0.1, epochs=1)
+
+    with pytest.raises(InputError, match="train.fine_tuning is for train.model transfer alone"):
+        require_sense(replace(PARAMS, fine_tuning=(step,)))
+
+
+def test_a_weights_file_that_dvc_does_not_watch_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.h5"
+    path.write_bytes(b"1")
+    params = replace(PARAMS, model="transfer", options={"weights": str(path)})
+    index = pd.DataFrame({"label": ["a"], "crc32": [1]})
+
+    require_sense(params)
+    told = capsys.readouterr().out
+    require_sense(replace(params, watch=str(path)))
+
+    assert "DVC will not see it change" in told
+    assert capsys.readouterr().out == ""
+    before = key_of(index, params)
+    path.write_bytes(b"2")
+    assert key_of(index, params) != before

@@ -77,6 +77,7 @@ def test_a_label_conflict_quarantines_both_and_names_the_other_label() -> None:
         "kept_image_id": ["B", "A"],
         "similarity": [0.97, 0.97],
         "rule": [f"{rule}'dog'", f"{rule}'cat'"],
+        "group_id": ["", ""],
     }
 
 

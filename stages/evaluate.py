@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 
 from stages.lib.classifier import load_classifier, predict
 from stages.lib.dataset import class_numbers, is_leaky, load_split
 from stages.lib.errors import run_stage
 from stages.lib.hashing import fingerprint
+from stages.lib.intervals import wilson
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
@@ -34,12 +34,6 @@ class Params:
 
     batch_size: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
-
-
-def interval(correct: int, n: int, confidence: float) -> tuple[float, float]:
-    """Return Wilson's score interval of a share (E. B. Wilson, JASA 22, 1927)."""
-    found = binomtest(correct, n).proportion_ci(confidence_level=confidence, method="wilson")
-    return float(found.low), float(found.high)
 
 
 def predictions_table(
@@ -69,7 +63,7 @@ def per_class_table(predictions: pd.DataFrame, names: list[str], confidence: flo
         predictions["label"], predictions["predicted"], labels=present, zero_division=0.0
     )
     correct = predictions.groupby("label")["correct"].sum().reindex(present)
-    intervals = [interval(int(k), int(n), confidence) for k, n in zip(correct, counts, strict=True)]
+    intervals = [wilson(int(k), int(n), confidence) for k, n in zip(correct, counts, strict=True)]
     return pd.DataFrame(
         {
             "label": present,
@@ -89,7 +83,7 @@ def evaluate_metrics(
 ) -> dict[str, Any]:
     """Return the headline figures; macro averages weigh every class alike."""
     n, correct = len(predictions), int(predictions["correct"].sum())
-    low, high = interval(correct, n, confidence)
+    low, high = wilson(correct, n, confidence)
     return {
         "accuracy": correct / n,
         "accuracy_low": low,

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score
 
-from stages.evaluate import evaluate_metrics, interval, per_class_table, predictions_table
+from stages.evaluate import evaluate_metrics, per_class_table, predictions_table
 
 NAMES = ["ant", "bee", "cat"]
 
@@ -55,15 +55,6 @@ def test_each_row_says_what_was_predicted_of_its_own_picture() -> None:
     assert table["correct"].tolist() == [True, False]
     np.testing.assert_allclose(table["confidence"], [0.7, 0.5])
     np.testing.assert_allclose(table["loss"], -np.log([0.7, 0.2]), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("correct", "n", "low", "high"),
-    # Wilson's interval by hand for z = 1.96; the last row is the textbook case of no success.
-    [(8, 10, 0.4902, 0.9433), (2117, 2614, 0.7944, 0.8244), (0, 10, 0.0, 0.2775)],
-)
-def test_the_interval_is_wilsons(correct: int, n: int, low: float, high: float) -> None:
-    assert interval(correct, n, 0.95) == pytest.approx((low, high), abs=2e-4)
 
 
 def test_a_class_without_test_images_has_no_row_and_spoils_no_average() -> None:

@@ -12,13 +12,14 @@ from ruamel.yaml import YAML
 
 from stages.lib.parallel import ParallelParams
 from stages.lib.params import SECTIONS, CacheParams, load_params, read_params_file
+from tools.gate_rules import GateParams
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = list(PIPELINE["stages"])
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 # Sections that change no result, so that no stage depends on them.
-SHARED: dict[str, type] = {"parallel": ParallelParams, "cache": CacheParams}
+SHARED: dict[str, type] = {"parallel": ParallelParams, "cache": CacheParams, "gate": GateParams}
 WITH_TENSORFLOW = {"train", "evaluate", "export"}
 # The one module through which each heavy library enters.
 DOORS = {

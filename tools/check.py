@@ -11,6 +11,7 @@ from stages.lib.errors import InputError, run_stage
 from stages.lib.overrides import read_overrides
 from stages.lib.parallel import ParallelParams
 from stages.lib.params import PARAMS_FILE, close_match, load_params, read_params_file
+from tools.gate_rules import GateParams
 
 COMPLETE = Path("presets/demo.yaml")
 # The sections of the other stages are held against the demo's keys: loading TensorFlow takes longer
@@ -44,6 +45,7 @@ def main() -> None:
     """Check everything that can be checked at once."""
     check_keys()
     load_params(ParallelParams, "parallel")
+    load_params(GateParams, "gate")
     for stage, params_class in LIGHT_STAGES.items():
         load_params(params_class, stage)
     download.check_source(load_params(download.Params, "download"))

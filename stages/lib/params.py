@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -29,6 +29,7 @@ SECTIONS = (
     "report",
     "parallel",
     "cache",
+    "gate",
 )
 
 # Strict: YAML's `"3"` is no number and `1` is no boolean. A misspelt key is an error, never
@@ -68,9 +69,18 @@ def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -
     Raises InputError naming the key, the rule and the value received, for every offending key at
     once.
     """
-    content = read_params_file(path)
+    return check_section(params_class, section, read_params_file(path), str(path))
+
+
+def check_section(params_class: type[P], section: str, content: dict[str, Any], origin: str) -> P:
+    """Return one section of what a params.yaml holds, as `load_params` does.
+
+    origin: what an InputError says that it is from.
+    """
     if section not in content:
-        raise InputError(f"{path}: section {section!r} is missing; compare with presets/demo.yaml")
+        raise InputError(
+            f"{origin}: section {section!r} is missing; compare with presets/demo.yaml"
+        )
     try:
         # Through JSON, because strict validation of Python objects would refuse lists for tuples;
         # what JSON has no form for, as YAML's dates, is judged as text.
@@ -80,7 +90,7 @@ def load_params(params_class: type[P], section: str, path: Path = PARAMS_FILE) -
         problems = "; ".join(
             _sentence(section, dict(problem), params_class) for problem in error.errors()
         )
-        raise InputError(f"{path}: {problems}") from error
+        raise InputError(f"{origin}: {problems}") from error
 
 
 def _sentence(section: str, problem: dict[str, Any], params_class: Any) -> str:
@@ -96,9 +106,14 @@ def _sentence(section: str, problem: dict[str, Any], params_class: Any) -> str:
 
 
 def _keys_within(params_class: Any, outer: list[str]) -> list[str]:
-    """Return the keys of a mapping, which may lie inside others of the section."""
+    """Return the keys of a mapping, which may lie inside others of the section or in a list."""
     for name in outer:
-        params_class = next(field.type for field in fields(params_class) if field.name == name)
+        if name.isdigit():
+            params_class = get_args(params_class)[0]
+        else:
+            params_class = next(field.type for field in fields(params_class) if field.name == name)
+        if get_origin(params_class) is Annotated:
+            params_class = get_args(params_class)[0]
     return [field.name for field in fields(params_class)]
 
 

@@ -1,0 +1,169 @@
+"""Proves that a revision's metrics are those of its own code, params and data, without the data."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.lib.errors import InputError
+from stages.lib.metrics import METRICS
+from tools.revisions import Revision, lock, pipeline, read_file, recorded_hashes
+
+# What DVC says of a file that is not there. It need not be, where git does not keep it: its hash is
+# in dvc.lock.
+ABSENT = ("deleted", "not in cache")
+
+
+def doubts(revision: Revision, stages: Iterable[str]) -> list[str]:
+    """Return a sentence for everything that speaks against a revision's metrics; none: fresh.
+
+    stages: those whose metric files must be what dvc.lock recorded. `dvc repro --dry` is no help:
+    it fails without data, and with --allow-missing it succeeds on a stale pipeline.
+    """
+    recorded, declared = lock(revision), pipeline(revision)
+    with checked_out(revision) as folder:
+        status = _status(folder)
+        if isinstance(status, str):
+            return [status]
+        found = status_doubts(status, _need_not_exist(folder, _absent(status)))
+    return [
+        *found,
+        *frozen_doubts(declared),
+        *lock_doubts(declared, recorded),
+        *metric_doubts(revision, recorded, stages),
+    ]
+
+
+@contextmanager
+def checked_out(revision: Revision) -> Iterator[Path]:
+    """Yield a folder with the files of a revision: this one, or a working tree of its own."""
+    if not revision.commit:
+        yield Path()
+        return
+    with tempfile.TemporaryDirectory() as outer:
+        tree = Path(outer) / "tree"
+        _git("worktree", "add", "--quiet", "--detach", str(tree), revision.commit)
+        try:
+            yield tree / _git("rev-parse", "--show-prefix").strip()
+        finally:
+            _git("worktree", "remove", "--force", str(tree))
+
+
+def status_doubts(status: dict[str, Any], may_be_absent: set[str]) -> list[str]:
+    """Return a sentence for each change in the output of `dvc status --json`.
+
+    What is not known to be harmless counts as a change.
+    """
+    found = []
+    for stage, entries in status.items():
+        for entry in entries:
+            if not isinstance(entry, dict):
+                found.append(f"{stage}: {entry} since dvc.lock was written; run `dvc repro`")
+                continue
+            for kind, paths in entry.items():
+                for path, state in paths.items():
+                    if not (state in ABSENT and path in may_be_absent):
+                        found.append(_sentence(stage, kind, path, state))
+    return found
+
+
+def frozen_doubts(declared: dict[str, Any]) -> list[str]:
+    """Return a sentence for each frozen stage, whose changes DVC does not look for."""
+    return [
+        f"{stage} is frozen in dvc.yaml, so nothing shows that it is up to date; `dvc unfreeze` it"
+        for stage, entry in declared.items()
+        if entry.get("frozen")
+    ]
+
+
+def lock_doubts(declared: dict[str, Any], recorded: dict[str, Any]) -> list[str]:
+    """Return a sentence for each stage that never ran, and for each that read another version of an
+    output than the one that was written; only dvc.lock can tell where the data are elsewhere.
+    """
+    ran = {name.partition("@")[0] for name in recorded}
+    found = [
+        f"{stage} is not in dvc.lock; run `dvc repro`" for stage in declared if stage not in ran
+    ]
+    written = recorded_hashes(recorded, "outs")
+    for stage, entry in recorded.items():
+        for read in entry.get("deps", []):
+            if read["path"] in written and written[read["path"]] != read.get("md5", ""):
+                found.append(
+                    f"{stage} read another {read['path']} than dvc.lock says was written; "
+                    "run `dvc repro`"
+                )
+    return found
+
+
+def metric_doubts(revision: Revision, recorded: dict[str, Any], stages: Iterable[str]) -> list[str]:
+    """Return a sentence for each metric file that is not the one that its stage wrote."""
+    written = recorded_hashes(recorded, "outs")
+    found = []
+    for path in sorted(f"{METRICS}/{stage}.json" for stage in set(stages)):
+        content = read_file(revision, path)
+        if path not in written:
+            found.append(f"{path} is no output in dvc.lock, so nothing shows where it is from")
+        elif content is not None and hashlib.md5(content).hexdigest() != written[path]:
+            found.append(f"{path} is not what its stage wrote (its md5 in dvc.lock differs)")
+    return found
+
+
+def _sentence(stage: str, kind: str, path: str, state: Any) -> str:
+    if isinstance(state, dict):
+        path = f"{', '.join(state)} of {path}"
+        state = "/".join(sorted(set(map(str, state.values()))))
+    where = "output" if kind == "changed outs" else "dependency"
+    return f"{stage}: {where} {path} is {state} since dvc.lock was written; run `dvc repro`"
+
+
+def _status(folder: Path) -> dict[str, Any] | str:
+    """Return what `dvc status` says, or a sentence where it says nothing that can be read."""
+    dvc = [sys.executable, "-m", "dvc", "status", "--json"]
+    done = subprocess.run(dvc, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        content = json.loads(done.stdout) if done.returncode == 0 else None
+    except json.JSONDecodeError:
+        content = None
+    if isinstance(content, dict):
+        return content
+    last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+    return f"`dvc status` does not tell whether the pipeline is up to date: {last}"
+
+
+def _absent(status: dict[str, Any]) -> set[str]:
+    return {
+        path
+        for entries in status.values()
+        for entry in entries
+        if isinstance(entry, dict)
+        for paths in entry.values()
+        for path, state in paths.items()
+        if state in ABSENT
+    }
+
+
+def _need_not_exist(folder: Path, paths: set[str]) -> set[str]:
+    """Return those paths that git does not keep: outside of the repository, or ignored."""
+    top = Path(_git("rev-parse", "--show-toplevel", cwd=folder).strip()).resolve()
+    inside = {path for path in paths if (folder / path).resolve().is_relative_to(top)}
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--stdin", "-z"],
+        cwd=folder,
+        input="\0".join(sorted(inside)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return (paths - inside) | set(ignored.stdout.split("\0")) - {""}
+
+
+def _git(*arguments: str, cwd: Path | None = None) -> str:
+    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return done.stdout

@@ -1,10 +1,15 @@
 """Takes the test figure: the only stage that reads the test set, and it reads it once.
 
 Reads:  models/classifier, data/dataset
-Writes: data/predictions.parquet, metrics/evaluate.json, metrics/plots/per_class.csv,
-        metrics/plots/confusion.csv
+Writes: data/predictions.parquet, data/mistakes.csv, data/grad_cam.npy, metrics/evaluate.json,
+        metrics/confusion.json and, below metrics/plots, per_class.csv, confusion.csv, top_k.csv,
+        reliability.csv, roc.csv, precision_recall.csv; metrics/evaluate_timing.json (no DVC output,
+        because a clock never gives equal bytes twice)
 """
 
+import hashlib
+import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,116 +18,203 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from sklearn.metrics import precision_recall_fscore_support
 
-from stages.lib.classifier import load_classifier, predict
+from stages.lib.answering import (
+    compare_with_train,
+    look_closer,
+    mistakes_table,
+    predictions_table,
+    score_test,
+)
+from stages.lib.calibration import calibration_errors, reliability_table
+from stages.lib.classification import (
+    Classes,
+    Probabilities,
+    averages,
+    capped_rows,
+    confusion_matrix,
+    macro_f1_interval,
+    per_class_table,
+    rank_of_truth,
+    slugs,
+    top_k_table,
+)
+from stages.lib.classifier import CLASSIFIER, load_classifier
 from stages.lib.dataset import class_numbers, is_leaky, load_split
 from stages.lib.errors import run_stage
+from stages.lib.files import replacing
 from stages.lib.hashing import fingerprint
-from stages.lib.intervals import wilson
-from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.intervals import Counts, wilson
+from stages.lib.metrics import METRICS, write_metrics, write_plot
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
-from stages.lib.table import PREDICTIONS, write_table
+from stages.lib.ranking import curve_tables, ranking_table
+from stages.lib.table import MISTAKES, PREDICTIONS, write_table
 
-SMALLEST_PROBABILITY = 1e-7  # as Keras clips before the logarithm
+CONFUSION_ROWS = 5000  # DVC's template counts rows; beyond this it takes its time in a browser
+MOST_CLASS_KEYS = 100  # classes with a metric of their own; per_class.csv has all of them
 
 
 @dataclass(frozen=True, config=STRICT)
 class Params:
     """The evaluate section of params.yaml."""
 
+    seed: int
     batch_size: Annotated[int, Field(ge=1)]
     confidence: Annotated[float, Field(gt=0, lt=1)]
+    resamples: Annotated[int, Field(ge=100)]
+    top_k: Annotated[int, Field(ge=2)]
+    calibration_bins: Annotated[int, Field(ge=2)]
+    compare_with_train: bool
+    grad_cam: Annotated[int, Field(ge=0, le=100)]
 
 
-def predictions_table(
-    index: pd.DataFrame, probabilities: NDArray[np.float32], names: list[str]
-) -> pd.DataFrame:
-    """Return one row per test image; loss is −log p(label).
-
-    probabilities: (images, classes), rows as in `index`, columns as in `names`.
-    """
-    truth = class_numbers(index, names)
-    best = probabilities.argmax(axis=1)
-    rows = np.arange(len(index))
-    of_truth = np.clip(probabilities[rows, truth], SMALLEST_PROBABILITY, 1)
-    return index[["uri", "image_id", "label"]].assign(
-        predicted=np.array(names)[best],
-        confidence=probabilities[rows, best],
-        loss=-np.log(of_truth),
-        correct=best == truth,
-        probabilities=list(probabilities),
-    )
-
-
-def per_class_table(predictions: pd.DataFrame, names: list[str], confidence: float) -> pd.DataFrame:
-    """Return the figures of every class that the test set has, recall with its interval."""
-    present = [name for name in names if (predictions["label"] == name).any()]
-    precision, recall, f1, counts = precision_recall_fscore_support(
-        predictions["label"], predictions["predicted"], labels=present, zero_division=0.0
-    )
-    correct = predictions.groupby("label")["correct"].sum().reindex(present)
-    intervals = [wilson(int(k), int(n), confidence) for k, n in zip(correct, counts, strict=True)]
-    return pd.DataFrame(
-        {
-            "label": present,
-            "n": counts,
-            "correct": correct.to_numpy(),
-            "precision": precision,
-            "recall": recall,
-            "recall_low": [low for low, _ in intervals],
-            "recall_high": [high for _, high in intervals],
-            "f1": f1,
-        }
-    )
+def plot_tables(
+    truth: Classes, probabilities: Probabilities, names: list[str], params: Params
+) -> dict[str, pd.DataFrame]:
+    """Return by name the tables that metrics/plots holds, and that the metrics are taken from."""
+    answers, number = probabilities.argmax(axis=1), len(names)
+    matrix, level = confusion_matrix(truth, answers, number), params.confidence
+    ranking = ranking_table(truth, probabilities, names)
+    roc, precision_recall = curve_tables(truth, probabilities, number)
+    confidence = probabilities.max(axis=1)
+    per_class = per_class_table(matrix, names, level)
+    return {
+        "per_class": per_class,
+        "ranking": ranking,
+        "confusion": capped_rows(matrix, names, CONFUSION_ROWS),
+        "top_k": top_k_table(rank_of_truth(truth, probabilities), number, level, params.top_k),
+        "reliability": reliability_table(
+            confidence, answers == truth, params.calibration_bins, level
+        ),
+        "roc": roc,
+        "precision_recall": precision_recall,
+    }
 
 
 def evaluate_metrics(
-    predictions: pd.DataFrame, per_class: pd.DataFrame, confidence: float
+    predictions: pd.DataFrame,
+    matrix: Counts,
+    tables: dict[str, pd.DataFrame],
+    names: list[str],
+    params: Params,
 ) -> dict[str, Any]:
-    """Return the headline figures; macro averages weigh every class alike."""
-    n, correct = len(predictions), int(predictions["correct"].sum())
-    low, high = wilson(correct, n, confidence)
+    """Return the headline figures; None for what this test set leaves undefined."""
+    n, correct, per_class = len(predictions), int(predictions["correct"].sum()), tables["per_class"]
+    low, high = wilson(correct, n, params.confidence)
+    f1_low, f1_high = macro_f1_interval(matrix, params.confidence, params.resamples, params.seed)
+    top = tables["top_k"].set_index("k")["accuracy"]
+    ranking = tables["ranking"][["roc_auc", "average_precision"]].mean()
     return {
         "accuracy": correct / n,
         "accuracy_low": low,
         "accuracy_high": high,
-        "confidence_level": confidence,
+        "balanced_accuracy": per_class["recall"].mean(),
+        "confidence_level": params.confidence,
         "n": n,
         "correct": correct,
         "loss": predictions["loss"].mean(),
-        "macro_precision": per_class["precision"].mean(),
-        "macro_recall": per_class["recall"].mean(),
-        "macro_f1": per_class["f1"].mean(),
+        **averages(per_class),
+        "macro_f1_low": f1_low,
+        "macro_f1_high": f1_high,
+        "lowest_recall": per_class["recall"].min(),
+        "lowest_f1": per_class["f1"].min(),
+        f"top_{params.top_k}_accuracy": top.get(params.top_k),
+        **calibration_errors(tables["reliability"]),
+        "roc_auc": ranking["roc_auc"],
+        "average_precision": ranking["average_precision"],
+        **class_metrics(per_class, names),
         "classes_tested": len(per_class),
         "test_fingerprint": fingerprint(predictions["image_id"] + "/" + predictions["label"]),
     }
 
 
+def class_metrics(per_class: pd.DataFrame, names: list[str]) -> dict[str, float | None]:
+    """Return `recall__<slug>` of each class, for gates; nothing of more than MOST_CLASS_KEYS."""
+    if len(names) > MOST_CLASS_KEYS:
+        return {}
+    recall = per_class.set_index("label")["recall"]
+    return {
+        f"recall__{slug}": recall.get(name) for slug, name in zip(slugs(names), names, strict=True)
+    }
+
+
+def defined_only(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures that have a value, and under `undefined` how many had none."""
+    defined = {name: value for name, value in figures.items() if not pd.isna(value)}
+    return {**defined, "undefined": len(figures) - len(defined)}
+
+
+def hash_weights(folder: Path) -> str:
+    """Return 16 hex digits that identify a saved model: its architecture and its weights."""
+    hashes = []
+    for name in ("config.json", "model.weights.h5"):
+        with (folder / name).open("rb") as stream:
+            hashes.append(f"{name} {hashlib.file_digest(stream, 'sha256').hexdigest()}")
+    return fingerprint(hashes)
+
+
+def write_confusion(matrix: Counts, names: list[str]) -> None:
+    """Write metrics/confusion.json: every count, a row for each true class, a column for each
+    answer.
+    """
+    rows = ",\n  ".join(json.dumps(row) for row in matrix.tolist())
+    labels = json.dumps(names, ensure_ascii=False)
+    text = f'{{\n "labels": {labels},\n "matrix": [\n  {rows}\n ]\n}}\n'
+    (METRICS / "confusion.json").write_text(text, encoding="utf-8")
+
+
+def write_array(path: Path, array: NDArray[np.uint8]) -> None:
+    """Write a .npy file."""
+    with replacing(path) as unfinished, unfinished.open("wb") as stream:
+        np.save(stream, array)
+
+
+def write_timing(images: int, seconds: float) -> None:
+    """Write metrics/evaluate_timing.json."""
+    timing = {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 1)}
+    text = json.dumps(timing, indent=2, sort_keys=True) + "\n"
+    (METRICS / "evaluate_timing.json").write_text(text, encoding="utf-8")
+
+
+def sentence(figures: dict[str, Any], images_per_second: float) -> str:
+    """Return the line that the stage ends with."""
+    return (
+        f"test accuracy {figures['accuracy']:.2%} ({figures['correct']:,} of {figures['n']:,}; "
+        f"{figures['confidence_level']:.0%} interval {figures['accuracy_low']:.2%} to "
+        f"{figures['accuracy_high']:.2%}), macro F1 {figures['macro_f1']:.4f}, calibration error "
+        f"{figures['expected_calibration_error']:.4f}; {images_per_second:,.0f} images/s"
+    )
+
+
 def main() -> None:
     """Score the best weights on the test set."""
-    params = load_params(Params, "evaluate")
-    classifier = load_classifier()
+    params, classifier = load_params(Params, "evaluate"), load_classifier()
     pictures, index = load_split("test")
-    probabilities = predict(classifier, pictures, params.batch_size, "evaluate")
-    predictions = predictions_table(index, probabilities, classifier.class_names)
-    per_class = per_class_table(predictions, classifier.class_names, params.confidence)
-    figures = evaluate_metrics(predictions, per_class, params.confidence)
+    names, leaky, started = classifier.class_names, is_leaky(index), time.monotonic()
+    truth = class_numbers(index, names)
+    probabilities, features = score_test(classifier, pictures, truth, params.batch_size)
+    seconds = time.monotonic() - started
+    predictions = predictions_table(index, probabilities, names)
+    matrix = confusion_matrix(truth, probabilities.argmax(axis=1), len(names))
+    tables = plot_tables(truth, probabilities, names, params)
+    figures = evaluate_metrics(predictions, matrix, tables, names, params)
+    figures["weights_hash"] = hash_weights(CLASSIFIER)
+    neighbours = None
+    if params.compare_with_train:
+        in_train, neighbours = compare_with_train(classifier, features, params.batch_size)
+        figures |= {"train_accuracy": in_train, "train_test_gap": in_train - figures["accuracy"]}
+    mistakes = mistakes_table(predictions, neighbours)
+    painted = look_closer(classifier, pictures, index, mistakes.head(params.grad_cam))
     write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
-    write_metrics("evaluate", figures, is_leaky(index))
-    write_plot("per_class", per_class)
-    write_plot(
-        "confusion", predictions[["label", "predicted"]].set_axis(["actual", "predicted"], axis=1)
-    )
-    summarise(
-        "evaluate",
-        f"test accuracy {figures['accuracy']:.2%} ({figures['correct']:,} of {figures['n']:,}; "
-        f"{params.confidence:.0%} interval {figures['accuracy_low']:.2%} to "
-        f"{figures['accuracy_high']:.2%}), "
-        f"macro F1 {figures['macro_f1']:.4f}",
-        is_leaky(index),
-    )
+    write_table(Path("data/mistakes.csv"), mistakes, MISTAKES)
+    write_array(Path("data/grad_cam.npy"), painted)
+    write_metrics("evaluate", defined_only(figures), leaky)
+    write_confusion(matrix, names)
+    write_timing(len(index), seconds)
+    for name, table in tables.items():
+        write_plot(name, table)
+    summarise("evaluate", sentence(figures, len(index) / seconds), leaky)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,41 @@
 """evaluate: figures against scikit-learn and against cases computed by hand."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss, precision_score, recall_score
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    top_k_accuracy_score,
+)
 
-from stages.evaluate import evaluate_metrics, per_class_table, predictions_table
+from stages.evaluate import (
+    CONFUSION_ROWS,
+    Params,
+    defined_only,
+    evaluate_metrics,
+    hash_weights,
+    plot_tables,
+    write_confusion,
+)
+from stages.lib.answering import mistakes_table, predictions_table
+from stages.lib.classification import confusion_matrix
+from stages.lib.dataset import class_numbers
+from stages.lib.metrics import write_metrics, write_plot
 
-NAMES = ["ant", "bee", "cat"]
+NAMES = ["ant", "bee", "cat", "dog"]
+PARAMS = Params(7, 256, 0.95, 200, 3, 10, True, 0)
 
 
 def index_of(labels: list[str]) -> pd.DataFrame:
@@ -20,34 +48,141 @@ def index_of(labels: list[str]) -> pd.DataFrame:
     )
 
 
-@pytest.fixture()
-def predictions() -> pd.DataFrame:
-    rng = np.random.default_rng(4)
-    labels = list(rng.choice(NAMES, 200, p=[0.6, 0.3, 0.1]))
-    scores = rng.dirichlet([1, 1, 1], 200)
-    scores[np.arange(200), [NAMES.index(label) for label in labels]] += 0.5
-    probabilities = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
-    return predictions_table(index_of(labels), probabilities, NAMES)
+def figures_of(
+    index: pd.DataFrame, probabilities: NDArray[np.float32], names: list[str] = NAMES
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    truth = class_numbers(index, names)
+    predictions = predictions_table(index, probabilities, names)
+    matrix = confusion_matrix(truth, probabilities.argmax(axis=1), len(names))
+    tables = plot_tables(truth, probabilities, names, PARAMS)
+    return defined_only(evaluate_metrics(predictions, matrix, tables, names, PARAMS)), tables
 
 
-def test_figures_are_those_of_scikit_learn(predictions: pd.DataFrame) -> None:
-    truth, found = predictions["label"], predictions["predicted"]
-    per_class = per_class_table(predictions, NAMES, 0.95)
+def scored(labels: list[str], names: list[str], seed: int) -> NDArray[np.float32]:
+    """Return probabilities that favour the right class, so that most answers are right."""
+    scores = np.random.default_rng(seed).dirichlet(np.ones(len(names)), len(labels))
+    scores[np.arange(len(labels)), [names.index(label) for label in labels]] += 0.3
+    return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    figures = evaluate_metrics(predictions, per_class, 0.95)
 
-    assert figures["accuracy"] == accuracy_score(truth, found)
-    assert figures["macro_f1"] == pytest.approx(f1_score(truth, found, average="macro"))
-    assert figures["macro_recall"] == pytest.approx(recall_score(truth, found, average="macro"))
-    assert figures["macro_precision"] == pytest.approx(
-        precision_score(truth, found, average="macro")
-    )
-    expected = log_loss(truth, np.stack(predictions["probabilities"]), labels=NAMES)
+@pytest.fixture(scope="module")
+def labels() -> list[str]:
+    return list(np.random.default_rng(4).choice(NAMES, 300, p=[0.5, 0.3, 0.15, 0.05]))
+
+
+def test_figures_are_those_of_scikit_learn(labels: list[str]) -> None:
+    probabilities = scored(labels, NAMES, 4)
+
+    figures, _ = figures_of(index_of(labels), probabilities)
+
+    found = [NAMES[at] for at in probabilities.argmax(axis=1)]
+    assert figures["accuracy"] == accuracy_score(labels, found)
+    assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, found))
+    for average in ("macro", "weighted"):
+        for name, score in (
+            ("f1", f1_score), ("recall", recall_score), ("precision", precision_score)
+        ):  # fmt: skip
+            expected = score(labels, found, average=average)
+            assert figures[f"{average}_{name}"] == pytest.approx(expected)
+    expected = log_loss(labels, probabilities, labels=NAMES)
     assert figures["loss"] == pytest.approx(expected, rel=1e-5)
+    top_3 = top_k_accuracy_score(labels, probabilities, k=3, labels=NAMES)
+    assert figures["top_3_accuracy"] == pytest.approx(top_3)
+    area = roc_auc_score(labels, probabilities, multi_class="ovr", labels=NAMES)
+    assert figures["roc_auc"] == pytest.approx(area)
+    one_hot = np.array(labels)[:, None] == np.array(NAMES)
+    assert figures["average_precision"] == pytest.approx(
+        average_precision_score(one_hot, probabilities, average="macro")
+    )
+    assert figures["undefined"] == 0
+
+
+def test_of_two_classes_the_second_is_looked_for() -> None:
+    labels = ["no", "yes", "yes", "no", "no", "no"]
+    of_yes = np.array([0.1, 0.9, 0.4, 0.6, 0.3, 0.2], np.float32)
+
+    figures, _ = figures_of(index_of(labels), np.stack([1 - of_yes, of_yes], 1), ["no", "yes"])
+
+    # Of 2 × 4 pairs of yes and no, one (0.4 before 0.6) stands the wrong way round.
+    assert figures["roc_auc"] == pytest.approx(7 / 8)
+    # Met at ranks 1 and 3, with precision 1 and 2/3.
+    assert figures["average_precision"] == pytest.approx((1 + 2 / 3) / 2)
+    assert "top_3_accuracy" not in figures and figures["undefined"] == 1
+
+
+def test_intervals_hold_their_figures(labels: list[str]) -> None:
+    figures, tables = figures_of(index_of(labels), scored(labels, NAMES, 4))
+
+    for name in ("accuracy", "macro_f1"):
+        assert figures[f"{name}_low"] < figures[name] < figures[f"{name}_high"]
+    for name, table in (
+        ("recall", "per_class"),
+        ("accuracy", "top_k"),
+        ("accuracy", "reliability"),
+    ):
+        rows = tables[table]
+        assert (rows[f"{name}_low"] <= rows[name]).all()
+        assert (rows[name] <= rows[f"{name}_high"]).all()
+
+
+def test_all_that_is_written_is_finite_and_sorted(
+    labels: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    figures, tables = figures_of(index_of(labels), scored(labels, NAMES, 4))
+
+    write_metrics("evaluate", figures)
+    for name, table in tables.items():
+        write_plot(name, table)
+
+    text = Path("metrics/evaluate.json").read_text()
+    assert list(json.loads(text)) == sorted(figures)
+    assert json.loads(text)["recall__cat"] == pytest.approx(
+        tables["per_class"].set_index("label").at["cat", "recall"], abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("tested", [["ant"], ["ant", "bee"]])
+def test_what_a_test_set_leaves_undefined_is_left_out_and_counted(
+    tested: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = tested * 10
+
+    figures, tables = figures_of(index_of(labels), scored(labels, NAMES, 5))
+
+    missing = {f"recall__{name}" for name in NAMES if name not in tested}
+    if len(tested) == 1:
+        missing |= {"roc_auc", "average_precision"}
+        assert tables["roc"].empty and tables["ranking"].empty
+    assert figures["undefined"] == len(missing)
+    assert not missing & set(figures)
+    assert figures["classes_tested"] == len(tested)
+    for name, table in tables.items():
+        write_plot(name, table)
+
+
+def test_the_exact_matrix_is_written_beside_capped_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("metrics").mkdir()
+    truth = np.repeat([0, 1], [9000, 3000])
+    answers = np.where(np.arange(12000) % 3 == 0, 1 - truth, truth)
+    matrix = confusion_matrix(truth, answers, 2)
+
+    write_confusion(matrix, ["a", "ü"])
+    rows = plot_tables(truth, np.eye(2, dtype=np.float32)[answers], ["a", "ü"], PARAMS)["confusion"]
+
+    content = json.loads(Path("metrics/confusion.json").read_text(encoding="utf-8"))
+    assert content == {"labels": ["a", "ü"], "matrix": [[6000, 3000], [1000, 2000]]}
+    assert len(rows) == CONFUSION_ROWS
+    counts = rows.value_counts().to_dict()
+    assert counts[("a", "a")] == 2500 and counts[("a", "ü")] == 1250
 
 
 def test_each_row_says_what_was_predicted_of_its_own_picture() -> None:
-    probabilities = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], np.float32)
+    probabilities = np.array([[0.7, 0.2, 0.1, 0], [0.5, 0.3, 0.2, 0]], np.float32)
 
     table = predictions_table(index_of(["ant", "cat"]), probabilities, NAMES)
 
@@ -57,27 +192,57 @@ def test_each_row_says_what_was_predicted_of_its_own_picture() -> None:
     np.testing.assert_allclose(table["loss"], -np.log([0.7, 0.2]), rtol=1e-6)
 
 
+def test_mistakes_are_ranked_by_loss_each_with_its_own_neighbour() -> None:
+    probabilities = np.array(
+        [[0.4, 0.6, 0, 0], [1, 0, 0, 0], [0.1, 0.9, 0, 0], [0.3, 0.7, 0, 0]], np.float32
+    )
+    predictions = predictions_table(index_of(["ant"] * 4), probabilities, NAMES)
+    near = pd.DataFrame(
+        {
+            "nearest_uri": ["near 0", "near 2", "near 3"],
+            "nearest_label": ["bee", "bee", "ant"],
+            "nearest_similarity": [0.7, 0.8, 0.9],
+        }
+    )
+
+    found = mistakes_table(predictions, near)
+
+    assert found["rank"].tolist() == [1, 2, 3]
+    assert found["uri"].tolist() == [f"data/raw/ant/{at}.png" for at in (2, 3, 0)]
+    assert found["nearest_uri"].tolist() == ["near 2", "near 3", "near 0"]
+    np.testing.assert_allclose(found["of_label"], [0.1, 0.3, 0.4], rtol=1e-6)
+    alone = mistakes_table(predictions, None)
+    assert alone["uri"].tolist() == found["uri"].tolist()
+    assert (alone["nearest_uri"] == "").all() and alone["nearest_similarity"].isna().all()
+
+
 def test_a_class_without_test_images_has_no_row_and_spoils_no_average() -> None:
-    probabilities = np.eye(3, dtype=np.float32)[[0, 1, 0]]
-    predictions = predictions_table(index_of(["ant", "bee", "ant"]), probabilities, NAMES)
+    index = index_of(["ant", "bee", "ant"])
 
-    per_class = per_class_table(predictions, NAMES, 0.95)
-    figures = evaluate_metrics(predictions, per_class, 0.95)
+    figures, tables = figures_of(index, np.eye(4, dtype=np.float32)[[0, 1, 0]])
 
-    assert per_class["label"].tolist() == ["ant", "bee"]
-    assert per_class["n"].tolist() == [2, 1]
+    assert tables["per_class"]["label"].tolist() == ["ant", "bee"]
+    assert tables["per_class"]["n"].tolist() == [2, 1]
     assert (figures["macro_f1"], figures["classes_tested"]) == (1.0, 2)
 
 
 def test_the_fingerprint_names_the_test_set_whatever_the_model_says() -> None:
-    index = index_of(["ant", "bee", "cat"])
-    right = predictions_table(index, np.eye(3, dtype=np.float32), NAMES)
-    wrong = predictions_table(index[::-1], np.eye(3, dtype=np.float32), NAMES)
-    other = predictions_table(index.assign(label="ant"), np.eye(3, dtype=np.float32), NAMES)
+    index, right = index_of(NAMES), np.eye(4, dtype=np.float32)
 
     prints = [
-        evaluate_metrics(table, per_class_table(table, NAMES, 0.95), 0.95)["test_fingerprint"]
-        for table in (right, wrong, other)
+        figures_of(table, right)[0]["test_fingerprint"]
+        for table in (index, index[::-1].reset_index(drop=True), index.assign(label="ant"))
     ]
 
     assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_hash_of_a_model_changes_with_its_weights_and_its_architecture(tmp_path: Path) -> None:
+    hashes = []
+    for config, weights in (("a", "b"), ("a", "b"), ("c", "b"), ("a", "c"), ("b", "a")):
+        (tmp_path / "config.json").write_text(config)
+        (tmp_path / "model.weights.h5").write_text(weights)
+        hashes.append(hash_weights(tmp_path))
+
+    assert hashes[0] == hashes[1]
+    assert len(set(hashes)) == 4

@@ -18,7 +18,8 @@ def write_metrics(stage: str, values: Mapping[str, Any], leaky: bool = False) ->
 
     leaky: the data were split by image and not by group, so that no figure from there on can be
     trusted; the file then says `"leaky": true`.
-    Raises ValueError for a value that is not a finite number; only fingerprints may be strings.
+    Raises ValueError for a value that is not a finite number; only fingerprints and hashes may be
+    strings.
     """
     plain = {name: _plain(stage, name, value) for name, value in values.items()}
     plain = dict(sorted((plain | ({"leaky": True} if leaky else {})).items()))
@@ -43,7 +44,7 @@ def write_plot(name: str, frame: pd.DataFrame) -> None:
 
 
 def _plain(stage: str, name: str, value: Any) -> int | float | str:
-    if name.endswith("_fingerprint"):
+    if name.endswith(("_fingerprint", "_hash")):
         return str(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.number)):
         raise ValueError(f"metric {stage}.{name} must be a number, got {value!r}")

@@ -117,6 +117,22 @@ PREDICTIONS = Table(
         "probabilities": pa.list_(pa.float32()),
     }
 )
+MISTAKES = Table(
+    {
+        "rank": pa.int64(),  # 1 has the highest loss
+        "uri": TEXT,
+        "image_id": TEXT,
+        "label": TEXT,
+        "predicted": TEXT,
+        "confidence": pa.float32(),
+        "of_label": pa.float32(),  # the probability that the right class was given
+        "loss": pa.float32(),
+        "nearest_uri": TEXT,  # in train, by the model's features; "" where none was sought
+        "nearest_label": TEXT,
+        "nearest_similarity": pa.float32(),
+    },
+    key=("rank",),
+)
 REMOVED = Table(
     {
         "uri": TEXT,

@@ -12,11 +12,20 @@ from typing import Any
 
 from stages.lib.errors import InputError
 from stages.lib.metrics import METRICS
-from tools.revisions import Revision, lock, pipeline, read_file, recorded_hashes
+from tools.revisions import (
+    Revision,
+    differences,
+    lock,
+    params,
+    pipeline,
+    read_file,
+    recorded_hashes,
+)
 
 # What DVC says of a file that is not there. It need not be, where git does not keep it: its hash is
 # in dvc.lock.
 ABSENT = ("deleted", "not in cache")
+PARAMS = "params.yaml"
 
 
 def doubts(revision: Revision, stages: Iterable[str]) -> list[str]:
@@ -32,6 +41,7 @@ def doubts(revision: Revision, stages: Iterable[str]) -> list[str]:
             return [status]
         found = status_doubts(status, _need_not_exist(folder, _absent(status)))
     return [
+        *param_doubts(status, recorded, params(revision)),
         *found,
         *frozen_doubts(declared),
         *lock_doubts(declared, recorded),
@@ -55,20 +65,40 @@ def checked_out(revision: Revision) -> Iterator[Path]:
 
 
 def status_doubts(status: dict[str, Any], may_be_absent: set[str]) -> list[str]:
-    """Return a sentence for each change in the output of `dvc status --json`.
+    """Return a sentence for each kind of change in the output of `dvc status --json`.
 
-    What is not known to be harmless counts as a change.
+    What is not known to be harmless counts as a change; changed params have sentences of their own.
     """
+    found: dict[tuple[str, str], list[str]] = {}
+    for stage, entries in status.items():
+        for kind, paths in _changes(entries):
+            for path, state in paths.items():
+                harmless = state in ABSENT and path in may_be_absent
+                if not harmless and not (path == PARAMS and isinstance(state, dict)):
+                    what = f"{kind.removeprefix('changed ')} {state}"
+                    found.setdefault((stage, what), []).append(path)
+    return [
+        f"{stage} is out of date ({what}: {', '.join(paths)}); run `dvc repro`"
+        for (stage, what), paths in found.items()
+    ]
+
+
+def param_doubts(
+    status: dict[str, Any], recorded: dict[str, Any], now: dict[str, Any]
+) -> list[str]:
+    """Return a sentence for each stage whose params differ from those that it ran with."""
     found = []
     for stage, entries in status.items():
-        for entry in entries:
-            if not isinstance(entry, dict):
-                found.append(f"{stage}: {entry} since dvc.lock was written; run `dvc repro`")
-                continue
-            for kind, paths in entry.items():
-                for path, state in paths.items():
-                    if not (state in ABSENT and path in may_be_absent):
-                        found.append(_sentence(stage, kind, path, state))
+        ran_with = recorded.get(stage, {}).get("params", {}).get(PARAMS, {})
+        for _, paths in _changes(entries):
+            if isinstance(paths.get(PARAMS), dict):
+                changed = [
+                    f"{name} {old} → {new}"
+                    for section in ran_with
+                    for name, old, new in differences(ran_with[section], now.get(section), section)
+                ]
+                what = ", ".join(changed or paths[PARAMS])
+                found.append(f"{stage} is out of date (params changed: {what}); run `dvc repro`")
     return found
 
 
@@ -113,12 +143,13 @@ def metric_doubts(revision: Revision, recorded: dict[str, Any], stages: Iterable
     return found
 
 
-def _sentence(stage: str, kind: str, path: str, state: Any) -> str:
-    if isinstance(state, dict):
-        path = f"{', '.join(state)} of {path}"
-        state = "/".join(sorted(set(map(str, state.values()))))
-    where = "output" if kind == "changed outs" else "dependency"
-    return f"{stage}: {where} {path} is {state} since dvc.lock was written; run `dvc repro`"
+def _changes(entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield kind and {path: state} of what DVC says of a stage, its bare words too."""
+    for entry in entries:
+        if isinstance(entry, dict):
+            yield from entry.items()
+        else:
+            yield "changed", {str(entry): "since"}
 
 
 def _status(folder: Path) -> dict[str, Any] | str:
@@ -139,9 +170,7 @@ def _absent(status: dict[str, Any]) -> set[str]:
     return {
         path
         for entries in status.values()
-        for entry in entries
-        if isinstance(entry, dict)
-        for paths in entry.values()
+        for _, paths in _changes(entries)
         for path, state in paths.items()
         if state in ABSENT
     }

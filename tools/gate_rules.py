@@ -6,7 +6,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.params import STRICT, check_section
-from tools.revisions import Revision, params
+from tools.revisions import Revision, differences, params
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -58,28 +58,12 @@ def rules_that_count(base: Revision | None, head: Revision) -> tuple[GateParams,
     of_head = params(head)
     if base and "gate" in of_base:
         notes = [
-            f"the head changes the rule gate.{name} ({old} → {new}); the base's counts here"
-            for name, old, new in changed_rules(of_base["gate"], of_head.get("gate"))
+            f"the head changes the rule {name} ({old} → {new}); the base's counts here"
+            for name, old, new in differences(of_base["gate"], of_head.get("gate"), "gate")
         ]
         return check_section(GateParams, "gate", of_base, f"params.yaml of {base}"), notes
     notes = ["the base has no rules of its own (no gate section): the head's count"] if base else []
     return check_section(GateParams, "gate", of_head, f"params.yaml of {head}"), notes
-
-
-def changed_rules(base: Any, head: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    """Return name, old and new value of every rule that differs, in the base's order."""
-    if isinstance(base, dict) and isinstance(head, dict):
-        keys = [*base, *(key for key in head if key not in base)]
-        return [
-            change
-            for key in keys
-            for change in changed_rules(base.get(key), head.get(key), f"{name}.{key}".strip("."))
-        ]
-    if _by_metric(base) and _by_metric(head):
-        return changed_rules(
-            {rule["metric"]: rule for rule in base}, {rule["metric"]: rule for rule in head}, name
-        )
-    return [] if base == head else [(name, base, head)]
 
 
 def loosened_leak_search(base: dict[str, Any], head: dict[str, Any]) -> list[str]:
@@ -91,12 +75,8 @@ def loosened_leak_search(base: dict[str, Any], head: dict[str, Any]) -> list[str
     loosened = []
     for key, fewer in LEAK_LIMITS.items():
         old, new = before.get(key), after.get(key)
-        if old is not None and (new is None or (new < old if fewer == "lower" else new > old)):
+        if not isinstance(old, int | float) or old == new:
+            continue
+        if not isinstance(new, int | float) or (new < old) == (fewer == "lower"):
             loosened.append(f"the search for leaks is looser: split.{key} went from {old} to {new}")
     return loosened
-
-
-def _by_metric(rules: Any) -> bool:
-    return isinstance(rules, list) and all(
-        isinstance(rule, dict) and "metric" in rule for rule in rules
-    )

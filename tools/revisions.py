@@ -125,6 +125,24 @@ def recorded_hashes(stages: dict[str, Any], kind: str) -> dict[str, str]:
     }
 
 
+def differences(old: Any, new: Any, name: str) -> list[tuple[str, Any, Any]]:
+    """Return dotted name, old and new value of all that differs in two trees of params.
+
+    A list whose entries each name a metric is told apart by that name, not by the position.
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [
+            found
+            for key in keys
+            for found in differences(old.get(key), new.get(key), f"{name}.{key}")
+        ]
+    if _by_metric(old) and _by_metric(new):
+        before, after = ({rule["metric"]: rule for rule in rules} for rules in (old, new))
+        return differences(before, after, name)
+    return [] if old == new else [(name, old, new)]
+
+
 def fetch_output(revision: Revision, path: str, folder: Path) -> Path | None:
     """Return where an output of the pipeline lies as this revision made it; None without it.
 
@@ -145,6 +163,12 @@ def fetch_output(revision: Revision, path: str, folder: Path) -> Path | None:
     except subprocess.CalledProcessError:
         return None
     return folder / path
+
+
+def _by_metric(entries: Any) -> bool:
+    return isinstance(entries, list) and all(
+        isinstance(entry, dict) and "metric" in entry for entry in entries
+    )
 
 
 def _metric_files(revision: Revision) -> list[str]:

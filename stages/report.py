@@ -1,8 +1,8 @@
 """Writes one page for people: what came in, what went and why, how far the figure can be trusted.
 
 Reads:  metrics, metrics/plots, data/removed.csv, data/clusters.csv, data/clean.parquet,
-        data/split.parquet, data/predictions.parquet, data/raw, data/dataset (train, never test),
-        models/classifier (its description)
+        data/split.parquet, data/predictions.parquet, data/mistakes.csv, data/grad_cam.npy,
+        data/raw, data/dataset (train, never test), models/classifier (its description), params.yaml
 Writes: report/index.html
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,7 +24,7 @@ from stages.lib.errors import InputError, run_stage
 from stages.lib.files import replacing
 from stages.lib.images import load_preprocessing
 from stages.lib.metrics import METRICS, PLOTS, read_metrics
-from stages.lib.params import STRICT, load_params
+from stages.lib.params import PARAMS_FILE, STRICT, load_params, read_params_file
 from stages.lib.progress import summarise
 from stages.lib.report_pictures import (
     Rows,
@@ -36,20 +37,27 @@ from stages.lib.report_pictures import (
 )
 from stages.lib.results import (
     FEW_PER_CLASS,
+    calibration_chart,
     confusion,
     drawn,
     fold_side,
     headline,
+    ranking_charts,
+    run_params,
     worst_mistakes,
 )
-from stages.lib.table import CLEAN, CLUSTERS, PREDICTIONS, REMOVED, SPLIT, read_table
+from stages.lib.table import CLEAN, CLUSTERS, MISTAKES, PREDICTIONS, REMOVED, SPLIT, read_table
 
 PAGE = Path("report/index.html")
 TEMPLATES = Path(__file__).parent / "lib" / "templates"
 CLASSIFIER = Path("models/classifier")
 DESCRIPTION = ("config.json", "environment.json")
-STAGES = ("augment", "clean", "download", "evaluate", "export", "scan", "split", "train")
-TABLES = ("balance", "classes", "files", "history", "per_class", "split")
+PAINTED = Path("data/grad_cam.npy")
+STAGES = ("download", "scan", "clean", "split", "augment", "train", "evaluate", "export")
+TABLES = (
+    *("balance", "classes", "files", "history", "per_class", "precision_recall", "ranking"),
+    *("reliability", "roc", "split", "top_k"),
+)
 
 CLASSES_PICTURED = 40  # classes with a sample picture
 
@@ -69,18 +77,20 @@ def require_one_run(
     removed: pd.DataFrame,
     split: pd.DataFrame,
     predictions: pd.DataFrame,
+    mistakes: pd.DataFrame,
 ) -> None:
     """Raise InputError unless metrics and tables tell of one and the same run."""
     clean, evaluate = metrics["clean"], metrics["evaluate"]
     # A leaky split puts duplicates back, so it has all that was kept and more.
     stayed = split[split["uri"].isin(kept["uri"])] if is_leaky(split) else split
     held_back = metrics["split"]["test_fingerprint"]
-    right = int(predictions["correct"].sum())
+    right, wrong = int(predictions["correct"].sum()), evaluate["n"] - evaluate["correct"]
     for name, told, source, found in (
         ("clean.removed", clean["removed"], "data/removed.csv", len(removed)),
         ("clean.kept", clean["kept"], "data/split.parquet", len(stayed)),
         ("evaluate.n", evaluate["n"], "data/predictions.parquet", len(predictions)),
         ("evaluate.correct", evaluate["correct"], "data/predictions.parquet", right),
+        ("evaluate.n - evaluate.correct", wrong, "data/mistakes.csv", len(mistakes)),
         ("test_fingerprint", evaluate["test_fingerprint"], "metrics/split.json", held_back),
     ):
         if told != found:
@@ -145,7 +155,7 @@ def require_files() -> None:
     metrics = [METRICS / f"{name}.json" for name in STAGES]
     plots = [PLOTS / f"{name}.csv" for name in TABLES]
     description = [CLASSIFIER / name for name in DESCRIPTION]
-    for path in (*metrics, *plots, *description):
+    for path in (*metrics, *plots, *description, PAINTED):
         if not path.is_file():
             raise InputError(f"{path} is missing: run `dvc repro`, which makes it")
 
@@ -161,7 +171,8 @@ def main() -> None:
     clusters = read_table(Path("data/clusters.csv"), CLUSTERS)
     split = read_table(Path("data/split.parquet"), SPLIT)
     predictions = read_table(Path("data/predictions.parquet"), PREDICTIONS)
-    require_one_run(metrics, kept, removed, split, predictions)
+    mistakes = read_table(Path("data/mistakes.csv"), MISTAKES)
+    require_one_run(metrics, kept, removed, split, predictions, mistakes)
     ways = class_ways(plots["files"], plots["classes"], plots["split"], plots["balance"])
     pictures, index = load_split("train", verify=False)
     text = render(
@@ -186,8 +197,14 @@ def main() -> None:
         curves=training_curves(plots["history"], metrics["train"]["best_epoch"]),
         per_class=plots["per_class"].sort_values(["f1", "n", "label"]).to_dict("records"),
         confusion=confusion(predictions, sorted(split["label"].unique())),
-        mistakes=with_tiles(worst_mistakes(predictions, params.mistakes)),
+        calibration=calibration_chart(plots["reliability"]),
+        reliability=plots["reliability"].to_dict("records"),
+        ranking=ranking_charts(plots["roc"], plots["precision_recall"]),
+        ranked=plots["ranking"].to_dict("records"),
+        top_k=plots["top_k"].to_dict("records"),
+        mistakes=worst_mistakes(mistakes, np.load(PAINTED), params.mistakes),
         drawn=with_tiles(drawn(predictions, metrics["evaluate"]["test_fingerprint"])),
+        params=run_params(read_params_file(PARAMS_FILE), (*STAGES, "report")),
     )
     with replacing(PAGE) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="\n")

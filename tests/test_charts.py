@@ -12,6 +12,8 @@ from stages.lib.charts import (
     epoch_curves,
     interval_bar,
     percent,
+    reliability_diagram,
+    share_curves,
     stacked_bar,
     tick_step,
 )
@@ -109,3 +111,42 @@ def test_curves_say_where_they_begin_and_end_and_escape_their_names() -> None:
 
 def test_curves_of_zeros_have_a_scale_all_the_same() -> None:
     assert "polyline" in epoch_curves("Loss", {"train": [0.0, 0.0]}, best_epoch=1, shares=False)
+
+
+# --- Shares over shares -------------------------------------------------------------------------
+
+
+def test_a_curve_of_shares_goes_through_its_points_and_no_more() -> None:
+    points = [(0.0, 0.0), (0.0, 0.5), (0.25, 0.5), (0.5, 0.5), (1.0, 1.0)]
+
+    chart = share_curves("Said <aloud>", ("x", "y & z"), {"val": points})
+
+    found = re.search(r'class="curve val" points="([^"]+)"', chart)
+    assert found
+    frame = Frame(last=2, top=1.0)
+    corners = [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5), (1.0, 1.0)]
+    assert found[1] == " ".join(f"{frame.x(1 + x)},{frame.y(y)}" for x, y in corners)
+    assert 'aria-label="Said &lt;aloud&gt;"' in chart and "y &amp; z" in chart
+
+
+def test_a_dot_of_the_diagram_lies_at_its_confidence_and_accuracy_within_its_interval() -> None:
+    rows = [
+        {"low": 0.5, "high": 0.75, "n": 10, "confidence": 0.6, "accuracy": 0.4,
+         "accuracy_low": 0.2, "accuracy_high": 0.7},
+        {"low": 0.75, "high": 1.0, "n": 30, "confidence": 0.9, "accuracy": 1.0,
+         "accuracy_low": 0.9, "accuracy_high": 1.0},
+    ]  # fmt: skip
+
+    diagram = reliability_diagram("Calibration", rows)
+
+    frame = Frame(last=2, top=1.0)
+    dots = re.findall(r'class="dot" cx="([\d.]+)" cy="([\d.]+)"', diagram)
+    assert [(float(x), float(y)) for x, y in dots] == [
+        (frame.x(1.6), frame.y(0.4)), (frame.x(1.9), frame.y(1.0)),
+    ]  # fmt: skip
+    reach = re.findall(r'class="reach" .*? y1="([\d.]+)" y2="([\d.]+)"', diagram)
+    assert [(float(high), float(low)) for high, low in reach] == [
+        (frame.y(0.7), frame.y(0.2)), (frame.y(1.0), frame.y(0.9)),
+    ]  # fmt: skip
+    bars = [float(height) for height in re.findall(r'class="amount".*? height="([\d.]+)"', diagram)]
+    assert bars[1] == pytest.approx(3 * bars[0], abs=0.2)

@@ -82,7 +82,8 @@ def test_every_stage_has_its_file_params_metrics_and_test() -> None:
     for stage in STAGES:
         entry = PIPELINE["stages"][stage]
         assert entry["cmd"] == f"python -m stages.{stage}"
-        assert entry["params"] == [stage]
+        # The page shows every stage's section.
+        assert entry["params"] == (STAGES if stage == "report" else [stage])
         assert (ROOT / "stages" / f"{stage}.py").is_file()
         assert (ROOT / "tests" / f"test_{stage}.py").is_file()
         if stage != "report":

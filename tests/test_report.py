@@ -31,6 +31,7 @@ from stages.lib.table import (
     CLEAN,
     CLUSTERS,
     INDEX,
+    MISTAKES,
     PREDICTIONS,
     REMOVED,
     SPLIT,
@@ -41,8 +42,11 @@ from stages.lib.table import (
 
 HOSTILE = "<script>alert('label')</script> & \"co\""
 PARAMS = """\
+train: {epochs: 2, options: {note: "<i>deep</i>"}}
 report: {pairs: 24, mistakes: 24, samples: 2}
 """
+RANKED = ("roc_auc", "average_precision")
+PAINT = (10, 200, 90)  # of the pictures that say where the model looked
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -58,6 +62,7 @@ class Run:
     leaky: bool = False
     folds: int = 0
     channels: int = 3
+    compared: bool = True
 
     def write(self) -> None:
         """Write every file that the report reads below the current folder."""
@@ -78,6 +83,10 @@ class Run:
         self._write_dataset(split)
         predictions = self._predictions(split)
         write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
+        mistakes = self._mistakes(split, predictions)
+        write_table(Path("data/mistakes.csv"), mistakes, MISTAKES)
+        painted = np.full((min(len(mistakes), 1), 8, 8, 3), PAINT, np.uint8)
+        np.save(report.PAINTED, painted if self.compared else painted[:0])
         self._write_metrics(split, removed, predictions)
         report.CLASSIFIER.mkdir(parents=True, exist_ok=True)
         (report.CLASSIFIER / "environment.json").write_text('{"keras": "9.8.7"}')
@@ -227,6 +236,21 @@ class Run:
             probabilities=[np.zeros(len(self.labels), np.float32)] * len(test),
         )
 
+    def _mistakes(self, split: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+        """Return the wrong predictions in order, each nearest to the last picture of the class that
+        was named.
+        """
+        wrong = predictions[~predictions["correct"]].reset_index(drop=True)
+        last = split[split["split"] == "train"].groupby("label")["uri"].last()
+        near = {
+            "nearest_uri": wrong["predicted"].map(last),
+            "nearest_label": wrong["predicted"],
+            "nearest_similarity": 0.8765,
+        }
+        if not self.compared:
+            near = {"nearest_uri": "", "nearest_label": "", "nearest_similarity": np.nan}
+        return wrong.assign(rank=np.arange(1, len(wrong) + 1), of_label=0.0123, **near)
+
     def _write_metrics(
         self, split: pd.DataFrame, removed: pd.DataFrame, predictions: pd.DataFrame
     ) -> None:
@@ -306,10 +330,39 @@ class Run:
         }
         more = {
             "macro_f1": 0.6543,
+            "macro_f1_low": 0.5432,
+            "macro_f1_high": 0.7654,
+            "balanced_accuracy": 0.3456,
+            "lowest_recall": 0.1234,
+            "loss": 1.2345,
+            "expected_calibration_error": 0.0456,
+            "mean_confidence": 0.789,
+            "roc_auc": 0.91234,
+            "average_precision": 0.81234,
+            "undefined": 3,
             "classes_tested": len(self.labels),
             "test_fingerprint": fingerprint(test),
+            "weights_hash": "b" * 16,
         }
+        if self.compared:
+            more |= {"train_accuracy": 0.9753, "train_test_gap": 0.3086}
         write_metrics("evaluate", figures | more)
+        self._write_curves()
+
+    def _write_curves(self) -> None:
+        bounds = {"accuracy_low": [0.1, 0.3], "accuracy_high": [0.6, 0.95]}
+        bins = {"low": [0.5, 0.75], "high": [0.75, 1.0], "n": [1, 2], "confidence": [0.61, 0.88]}
+        bins |= {"correct": [0, 2], "accuracy": [0.25, 0.7321], **bounds}
+        write_plot("reliability", pd.DataFrame(bins))
+        top = {"k": [1, 2], "correct": [2, 3], "accuracy": [0.667, 0.9357], **bounds}
+        write_plot("top_k", pd.DataFrame(top))
+        roc = {"false_positive_rate": [0, 1.0], "true_positive_rate": [0.5, 1], "lowest": [0.2, 1]}
+        write_plot("roc", pd.DataFrame(roc))
+        precision = {"recall": [0, 1.0], "precision": [1, 0.5], "lowest": [1, 0.2]}
+        write_plot("precision_recall", pd.DataFrame(precision))
+        labels = self.labels if len(self.labels) > 2 else self.labels[1:]
+        ranks = {"label": labels, "roc_auc": 0.7111, "average_precision": 0.6111}
+        write_plot("ranking", pd.DataFrame(ranks))
 
     @staticmethod
     def _per_class(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -399,7 +452,18 @@ def test_numbers_in_the_page_are_those_of_the_metrics(make_page: Callable[..., P
         "would get 1 right (33.3%)",
         "30 files came in, 6 were left out and 24 kept.",
         "train 18 validation 3 test 3 left out 6",
-        "every class alike 0.654",
+        "every class alike 0.654 (0.543 to 0.765)",
+        "Mean recall of the classes (balanced accuracy) 34.6% Lowest recall of a class 12.3%",
+        "Right among the 2 likeliest 93.6% Mean loss (cross-entropy) 1.234",
+        "Accuracy on the originals of train 97.5% Gap, train less test +30.9 points",
+        "the model is 78.9% sure and 66.7% of its answers are right",
+        "Expected calibration error 0.046 Confidence less accuracy +12.2 points",
+        "75 to 100% 2 88.0% 73.2% 30.0% to 95.0%",
+        "Area under the ROC curve 0.9123 Average precision 0.8123",
+        "cat 0.7111 0.6111",
+        "Hash of the weights that were tested " + "b" * 16,
+        "3 figures of the test set are undefined and left out.",
+        "train epochs: 2 options: note: <i>deep</i>",
         "Leaks between the splits 0",
         "form 1,234 groups",
         "Training sees 24 pictures: 18 originals and 6 altered children. A class then has 6 to 12.",
@@ -436,7 +500,7 @@ def test_captions_belong_to_the_pictures_shown(make_page: Callable[..., Page]) -
     shown = {}
     for figure in page.figures:
         found = re.search(r"class(\d)/<b>0\.png", figure["text"])
-        if found and len(figure["images"]) == 1:
+        if found and len(figure["images"]) == 1 and "sure" in figure["text"]:
             shown[int(found[1])] = figure
     assert sorted(shown) == [0, 1, 2]
     for c, figure in shown.items():
@@ -445,6 +509,63 @@ def test_captions_belong_to_the_pictures_shown(make_page: Callable[..., Page]) -
     assert "taken for dog, 61.0% sure" in shown[0]["text"]
     assert "taken for owl, 79.0% sure" in shown[1]["text"]
     assert "recognised, 97.0% sure" in shown[2]["text"]
+
+
+def test_a_mistake_stands_beside_where_the_model_looked_and_the_nearest_training_picture(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page(mistakes=2)
+
+    first, second = (figure for figure in page.figures if "nearest in train:" in figure["text"])
+    assert [image["alt"] for image in first["images"]] == [
+        "Test picture of cat, taken for dog",
+        "The same, with what spoke for dog painted over it",
+        "Nearest training picture, dog",
+    ]
+    colours = [colour_of(image) for image in first["images"]]
+    for found, right in zip(colours, (Run.colour(0, 0), PAINT, Run.colour(1, 7)), strict=True):
+        assert found == pytest.approx(right, abs=8)
+    text = " ".join(first["text"].split())
+    assert "cat taken for dog, 61.0% sure; 1.2% for cat class0/<b>0.png" in text
+    assert "nearest in train: dog, similarity 0.876 class1/<b>7.png" in text
+    assert [colour_of(image) for image in second["images"]] == [
+        pytest.approx(Run.colour(1, 0), abs=8), pytest.approx(Run.colour(2, 7), abs=8),
+    ]  # fmt: skip
+    assert "Grad-CAM" in page.text
+
+
+def test_without_a_comparison_with_train_a_mistake_stands_alone(
+    make_page: Callable[..., Page],
+) -> None:
+    page = make_page(compared=False)
+
+    figures = [figure for figure in page.figures if "1.2% for cat" in figure["text"]]
+    assert len(figures) == 1 and len(figures[0]["images"]) == 1
+    assert "nearest in train" not in page.text and "Grad-CAM" not in page.text
+    assert "originals of train" not in page.text
+
+
+def test_what_has_no_curve_has_no_section(make_page: Callable[..., Page]) -> None:
+    make_page()
+    for name in ("roc", "precision_recall", "ranking"):
+        table = pd.read_csv(f"metrics/plots/{name}.csv")[:0]
+        table.to_csv(f"metrics/plots/{name}.csv", index=False)
+    figures = read_metrics("evaluate")
+    write_metrics("evaluate", {k: v for k, v in figures.items() if k not in RANKED})
+
+    report.main()
+
+    page = Page(report.PAGE.read_text(encoding="utf-8"))
+    assert "ROC" not in page.text and "#ranking" not in page.html
+
+
+def test_mistakes_of_another_run_are_refused(make_page: Callable[..., Page]) -> None:
+    make_page(mistakes=2)
+    table = read_table(Path("data/mistakes.csv"), MISTAKES)
+    write_table(Path("data/mistakes.csv"), table[:1], MISTAKES)
+
+    with pytest.raises(InputError, match=r"is 2, but data/mistakes\.csv says 1"):
+        report.main()
 
 
 @pytest.mark.parametrize("labels", [[HOSTILE, "dog"], ["cat", HOSTILE]])

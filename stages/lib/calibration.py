@@ -42,12 +42,11 @@ def reliability_table(
 
 def calibration_errors(table: pd.DataFrame) -> dict[str, float]:
     """Return the expected calibration error, the mean distance of confidence and accuracy over all
-    answers, the largest one of a bin, and the mean confidence (C. Guo et al., ICML 2017).
+    answers (C. Guo et al., ICML 2017), and the mean confidence.
     """
     weights = table["n"] / table["n"].sum()
     distance = (table["confidence"] - table["accuracy"]).abs()
     return {
         "expected_calibration_error": float((distance * weights).sum()),
-        "maximum_calibration_error": float(distance.max()),
         "mean_confidence": float((table["confidence"] * weights).sum()),
     }

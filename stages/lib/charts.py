@@ -1,13 +1,14 @@
 """Draws the report's charts as inline SVG: numbers in, text out; the page's style gives colours."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 400, 240  # SVG units, about the pixels that the page gives a chart
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 28, 40
 MOST_TICKS = 6
+FOOT = 0.3  # of a chart's height, for bars that only say how much stands behind a point
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,87 @@ def epoch_curves(
         f'<svg class="curves" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
         f'aria-label="{escape(words)}">{axes}{_best(frame, best_epoch)}{lines}</svg>'
     )
+
+
+def share_curves(
+    title: str, axes: tuple[str, str], curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> str:
+    """Return curves (CSS class to points) of one share over another, both from 0 to 1.
+
+    title: what the chart shows, said aloud in its place; axes: the names of x and y.
+    """
+    lines = [
+        f'<polyline class="curve {escape(name)}" points="{_points(points)}"/>'
+        for name, points in curves.items()
+    ]
+    return _share_chart("curves", title, axes, lines)
+
+
+def reliability_diagram(title: str, rows: Sequence[Mapping[str, float]]) -> str:
+    """Return how often answers were right over how sure they were, with intervals.
+
+    rows: low and high (edges), n, confidence, accuracy, accuracy_low and accuracy_high of a bin.
+    Bars at the foot stand for the number of answers, the dashed line for perfect calibration.
+    """
+    parts, most = [], max(row["n"] for row in rows)
+    for row in rows:
+        left, right, foot = _across(row["low"]), _across(row["high"]), _up(0)
+        tall = round((foot - TOP) * FOOT * row["n"] / most, 1)
+        parts.append(
+            f'<rect class="amount" x="{left + 1:.1f}" y="{foot - tall:.1f}" '
+            f'width="{right - left - 2:.1f}" height="{tall}"/>'
+        )
+    parts.append(
+        f'<line class="best" x1="{_across(0)}" x2="{_across(1)}" y1="{_up(0)}" y2="{_up(1)}"/>'
+    )
+    for row in rows:
+        x, high, low = _across(row["confidence"]), row["accuracy_high"], row["accuracy_low"]
+        parts.append(
+            f'<line class="reach" x1="{x}" x2="{x}" y1="{_up(high)}" y2="{_up(low)}"/>'
+            f'<circle class="dot" cx="{x}" cy="{_up(row["accuracy"])}" r="4"/>'
+        )
+    return _share_chart("curves reliability", title, ("confidence", "share right"), parts)
+
+
+def _share_chart(kind: str, title: str, names: tuple[str, str], parts: Iterable[str]) -> str:
+    axes = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        x, y = _across(share), _up(share)
+        axes.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
+        axes.append(f'<text x="{LEFT - 8}" y="{y + 4}" text-anchor="end">{share:.0%}</text>')
+        anchor = "end" if share == 1 else "middle"
+        axes.append(
+            f'<text x="{x}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{share:.0%}</text>'
+        )
+    across, up = names
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    axes.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(across)}</text>')
+    axes.append(f'<text class="strong" x="{LEFT}" y="{TOP - 13}">{escape(up)}</text>')
+    return (
+        f'<svg class="{kind}" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)}">{"".join(axes)}{"".join(parts)}</svg>'
+    )
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    """Return points of shares as SVG has them, without those that a straight line leads through."""
+    placed = [(_across(x), _up(y)) for x, y in points]
+    corners = [
+        point
+        for before, point, after in zip(
+            [(-1.0, -1.0), *placed], placed, [*placed[1:], (-1.0, -1.0)], strict=False
+        )
+        if not before[1] == point[1] == after[1] and not before[0] == point[0] == after[0]
+    ]
+    return " ".join(f"{x},{y}" for x, y in corners)
+
+
+def _across(share: float) -> float:
+    return Frame(last=2, top=1.0).x(1 + share)
+
+
+def _up(share: float) -> float:
+    return Frame(last=2, top=1.0).y(share)
 
 
 def _value_axis(frame: Frame, step: float, write: Callable[[float], str]) -> str:

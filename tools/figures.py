@@ -23,6 +23,7 @@ from tools.verdicts import (
 )
 
 PER_CLASS = "metrics/plots/per_class.csv"
+NO_NOISE = Noise(0.0, "")
 REMEDY = (
     "make the base's model available (`dvc push` there, or a remote that holds it), or look at the "
     "report and merge past the gate by hand: the next change is then compared with this test set"
@@ -67,19 +68,20 @@ def judge_metrics(
     verdicts = []
     for rule in rules.metrics:
         head = reading(after, rule.metric, "head")
-        alone = judge_metric(rule, None, head, Noise(0.0, ""), rules.z)
-        if before is None or alone.outcome == "regression":
-            base = reading(before, rule.metric, "base") if before else None
-            verdicts.append(replace(alone, base=None if isinstance(base, str) else base))
+        base = reading(before, rule.metric, "base") if before else None
+        alone = judge_metric(rule, None, head, NO_NOISE, rules.z)
+        if alone.outcome == "regression" and not isinstance(base, str):
+            verdicts.append(replace(alone, base=base))
+        elif before is None or isinstance(base, str) or isinstance(head, str):
+            verdicts.append(judge_metric(rule, base, head, NO_NOISE, rules.z))
         elif rule.metric.startswith("evaluate.") and (tests.problem or tests.new_figures):
             verdicts.append(_judge_anew(rule, rules.z, alone, tests))
         else:
             stage, _, key = rule.metric.partition(".")
-            left, right = before.figures.get(stage, {}), after.figures.get(stage, {})
+            left, right = before.figures[stage], after.figures[stage]
             same = tests.same if stage == "evaluate" else None
             noise = noise_of(key, left, right, same, rules.z)
-            of_base = reading(before, rule.metric, "base")
-            verdicts.append(judge_metric(rule, of_base, head, noise, rules.z))
+            verdicts.append(judge_metric(rule, base, head, noise, rules.z))
     return verdicts
 
 
@@ -104,8 +106,6 @@ def judge_class_recall(
 def _judge_anew(rule: MetricRule, z: float, alone: Verdict, tests: Tests) -> Verdict:
     """Return the verdict on a test figure whose test sets differ; alone: that of its floor."""
     key = rule.metric.partition(".")[2]
-    if alone.outcome == "not comparable":
-        return alone
     figures = figures_of(tests.same) if tests.same else ({}, {})
     if key not in figures[0]:
         other = f"{rule.metric}: the test sets differ, and it cannot be taken anew"

@@ -152,6 +152,9 @@ def fetch_output(revision: Revision, path: str, folder: Path) -> Path | None:
     """
     if not revision.commit and Path(path).exists():
         return Path(path)
+    made = recorded_hashes(lock(revision), "outs")
+    if not any(path == out or path.startswith(f"{out}/") for out in made):
+        return None
     # In a process of its own: what cache, remote and network can raise has no class in common.
     try:
         with replacing(folder / path) as unfinished:

@@ -1,6 +1,8 @@
 """evaluate: figures against scikit-learn and against cases computed by hand."""
 
 import json
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from stages import evaluate
 from stages.evaluate import (
     CONFUSION_ROWS,
     Params,
@@ -31,8 +34,12 @@ from stages.evaluate import (
 )
 from stages.lib.answering import mistakes_table, predictions_table
 from stages.lib.classification import confusion_matrix
-from stages.lib.dataset import class_numbers
-from stages.lib.metrics import write_metrics, write_plot
+from stages.lib.classifier import CLASSIFIER, Classifier, load_classifier, save_classifier
+from stages.lib.dataset import DATASET, INDEX_FILE, array_file, class_numbers, load_split
+from stages.lib.keras_runtime import keras
+from stages.lib.metrics import read_metrics, write_metrics, write_plot
+from stages.lib.models.input_output import head
+from stages.lib.table import INDEX, MISTAKES, read_table, write_table
 
 NAMES = ["ant", "bee", "cat", "dog"]
 PARAMS = Params(7, 256, 0.95, 200, 3, 10, True, 0)
@@ -246,3 +253,125 @@ def test_the_hash_of_a_model_changes_with_its_weights_and_its_architecture(tmp_p
 
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4
+
+
+# --- The stage as a whole -----------------------------------------------------------------------
+
+COLOURS = {"blue": (20, 30, 200), "green": (10, 180, 40), "red": (220, 25, 15)}
+
+
+def colour_model(names: list[str]) -> Classifier:
+    """Return a model that names the channel with most light: its features are the means of red,
+    green and blue, so that all its answers can be told beforehand.
+    """
+    inputs = keras.layers.Input((12, 16, 3), name="image")
+    maps = keras.layers.Conv2D(3, 1, use_bias=False)(inputs)
+    features = keras.layers.GlobalAveragePooling2D()(maps)
+    model = keras.Model(inputs, head(features, len(names)), name="colour")
+    channels = ["red", "green", "blue"]
+    kernel = 0.02 * np.array([[channel == name for name in names] for channel in channels])
+    if len(names) == 2:
+        kernel = kernel[:, 1:] - kernel[:, :1]
+    model.set_weights([np.eye(3).reshape(1, 1, 3, 3), kernel, np.zeros(kernel.shape[1])])
+    return Classifier(model, names)
+
+
+@pytest.fixture
+def run(project: Callable[..., Path]) -> Callable[..., None]:
+    """Return a function that makes a project of pictures in plain colours, five of each class in
+    test, and evaluates it. The first of the last class in test is another colour than its label.
+    """
+
+    def make(names: list[str], **params: Any) -> None:
+        project(evaluate=params)
+        rng, rows = np.random.default_rng(2), []
+        DATASET.mkdir(parents=True)
+        for split, copies in (("train", 4), ("val", 1), ("test", 5)):
+            labels = np.repeat(names, copies)
+            shown = list(labels)
+            if split == "test":
+                shown[-copies] = names[0]
+            pictures = np.array([np.full((12, 16, 3), COLOURS[name]) for name in shown])
+            pictures = (pictures + rng.integers(-9, 10, (len(labels), 1, 1, 3))).astype(np.uint8)
+            np.save(array_file(split), pictures)
+            for row, label in enumerate(labels):
+                child = split == "train" and row % 4 == 3
+                rows.append((split, row, f"{split}/{row}", label, "parent" if child else "",
+                             zlib.crc32(pictures[row].tobytes())))  # fmt: skip
+        columns = ["split", "row", "uri", "label", "parent_id", "crc32"]
+        index = pd.DataFrame(rows, columns=columns)
+        index = index.assign(image_id=index["uri"], augment_seed=0, unit="group")
+        write_table(INDEX_FILE, index, INDEX)
+        save_classifier(colour_model(names), CLASSIFIER)
+        evaluate.main()
+
+    return make
+
+
+@pytest.mark.parametrize("names", [["blue", "red"], ["blue", "green", "red"]])
+def test_a_mislabelled_picture_is_the_one_mistake_and_its_like_is_found(
+    run: Callable[..., None], names: list[str]
+) -> None:
+    run(names, grad_cam=3)
+
+    (mistake,) = read_table(Path("data/mistakes.csv"), MISTAKES).to_dict("records")
+    at = 5 * (len(names) - 1)
+    assert (mistake["uri"], mistake["label"], mistake["predicted"]) == (f"test/{at}", "red", "blue")
+    assert mistake["nearest_label"] == "blue" and mistake["nearest_similarity"] > 0.99
+    assert mistake["nearest_uri"] in ("train/0", "train/1", "train/2")  # train/3 is a child
+    figures = read_metrics("evaluate")
+    assert figures["correct"] == figures["n"] - 1 == 5 * len(names) - 1
+    assert figures["train_accuracy"] == 1.0
+    assert figures["train_test_gap"] == pytest.approx(1 / (5 * len(names)))
+    assert figures["weights_hash"] == hash_weights(CLASSIFIER)
+    assert figures["recall__red"] == figures["lowest_recall"] == 0.8
+    painted = np.load("data/grad_cam.npy")
+    assert painted.shape == (1, 12, 16, 3) and painted.dtype == np.uint8
+    timing = json.loads(Path("metrics/evaluate_timing.json").read_text())
+    assert timing["images_per_second"] > 0
+
+
+def test_painted_pictures_are_those_of_the_mistakes(run: Callable[..., None]) -> None:
+    run(["blue", "red"], grad_cam=1)
+
+    (painted,) = np.load("data/grad_cam.npy")
+    test = np.load(array_file("test"))
+    grey = test[5].mean(axis=-1)
+    share = evaluate.look_closer(
+        load_classifier(), test[5:6], pd.DataFrame({"uri": ["a"], "row": [0]}),
+        pd.DataFrame({"uri": ["a"], "predicted": ["blue"]}),
+    )  # fmt: skip
+    np.testing.assert_array_equal(painted, share[0])
+    assert (painted[..., 0] > grey).all()  # all of it spoke for blue, so all of it is painted
+
+
+def test_the_pass_over_train_and_the_painting_can_be_left_out(run: Callable[..., None]) -> None:
+    run(["blue", "red"], grad_cam=0, compare_with_train=False)
+
+    figures = read_metrics("evaluate")
+    assert "train_accuracy" not in figures and "train_test_gap" not in figures
+    (mistake,) = read_table(Path("data/mistakes.csv"), MISTAKES).to_dict("records")
+    assert mistake["nearest_uri"] == "" and np.isnan(mistake["nearest_similarity"])
+    assert len(np.load("data/grad_cam.npy")) == 0
+
+
+def test_a_second_run_writes_the_same_bytes_and_reads_no_more_than_it_should(
+    run: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(["blue", "green", "red"])
+    files = [path for folder in ("data", "metrics") for path in Path(folder).rglob("*.*")]
+    written = {path: path.read_bytes() for path in files if "timing" not in path.name}
+    read = []
+
+    def watched(split: str, verify: bool = True) -> Any:
+        read.append(split)
+        return load_split(split, verify)
+
+    monkeypatch.setattr(evaluate, "load_split", watched)
+    monkeypatch.setattr("stages.lib.answering.load_split", watched)
+
+    evaluate.main()
+
+    assert {path: path.read_bytes() for path in written} == written
+    assert len(written) > 12
+    assert read == ["test", "train"]

@@ -17,7 +17,7 @@ from tools.data_health import judge_data, judge_health, judge_leak_search, leaky
 from tools.figures import Tests, compare_tests, judge_class_recall, judge_metrics
 from tools.freshness import doubts
 from tools.gate_rules import rules_that_count
-from tools.gate_words import Result, markdown, terminal
+from tools.gate_words import NOT_COMPARABLE, Result, markdown, terminal
 from tools.revisions import WORKSPACE, Revision, merge_base, metrics, params, resolve
 from tools.verdicts import Verdict
 
@@ -88,7 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
             result = judge(options.base, resolve(options.head), Path(folder))
         code, text, page = result.exit_code, terminal(result), markdown(result)
     except InputError as error:
-        code, text, page = 2, f"gate: error: {error} (exit 2)", f"## Gate: error\n\n{error}\n"
+        code, text, page = (
+            NOT_COMPARABLE,
+            f"gate: error: {error} (exit 2)",
+            f"## Gate: error\n\n{error}\n",
+        )
     print(text)
     if options.markdown:
         with replacing(options.markdown) as unfinished:
@@ -98,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 if __name__ == "__main__":
     # Python ends on a defect of ours with 1, which here would say "regression".
-    exit_code = 2
+    exit_code = NOT_COMPARABLE
     try:
         exit_code = main()
     except Exception:

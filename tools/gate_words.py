@@ -7,10 +7,12 @@ from tools.verdicts import Verdict, shown
 
 MOST_SENTENCES = 12  # against fresh metrics; more say no more
 HEADER = ("metric", "base", "head", "difference", "may be worse by", "verdict")
+# The exit codes.
+NOTHING_WORSE, REGRESSION, NOT_COMPARABLE = 0, 1, 2
 CONCLUSION = {
-    0: "passed: nothing got worse",
-    1: "REGRESSION",
-    2: "NOT COMPARABLE, so not passed",
+    NOTHING_WORSE: "passed: nothing got worse",
+    REGRESSION: "REGRESSION",
+    NOT_COMPARABLE: "NOT COMPARABLE, so not passed",
 }
 
 
@@ -29,8 +31,10 @@ class Result:
         """Return 0 for fine, 1 for a regression, 2 for not comparable."""
         outcomes = {verdict.outcome for verdict in self.verdicts}
         if self.stale or not outcomes:
-            return 2
-        return 1 if "regression" in outcomes else 2 if "not comparable" in outcomes else 0
+            return NOT_COMPARABLE
+        if "regression" in outcomes:
+            return REGRESSION
+        return NOT_COMPARABLE if "not comparable" in outcomes else NOTHING_WORSE
 
 
 def terminal(result: Result) -> str:

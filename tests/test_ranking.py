@@ -37,6 +37,12 @@ def test_curves_by_hand() -> None:
     assert precision[RECALLS > 0.5].tolist() == pytest.approx([2 / 3] * 100)
 
 
+def test_precision_at_no_recall_is_that_of_a_threshold_too() -> None:
+    here = np.array([False, False, True])
+
+    assert precision_at(here, np.array([0.9, 0.8, 0.1], np.float32))[0] == pytest.approx(1 / 3)
+
+
 def test_the_area_under_the_points_is_nearly_that_of_scikit_learn() -> None:
     rng = np.random.default_rng(2)
     here = rng.random(2000) < 0.3

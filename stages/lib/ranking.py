@@ -59,7 +59,8 @@ def roc_at(here: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
 
 def precision_at(here: NDArray[np.bool_], scores: NDArray[np.float32]) -> Curve:
     """Return the highest precision at or above each of RECALLS (interpolated precision)."""
-    precision, recall, _ = precision_recall_curve(here, scores)
+    # The last point, precision 1 at recall 0, belongs to no threshold.
+    precision, recall = (values[:-1] for values in precision_recall_curve(here, scores)[:2])
     # Recall falls along the curve; from its other end the best so far is the best at or above.
     best = np.maximum.accumulate(precision)
     last = np.searchsorted(-recall, -RECALLS, side="right") - 1

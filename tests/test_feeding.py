@@ -86,6 +86,20 @@ def test_a_picture_is_changed_alike_whatever_its_batch() -> None:
     assert (changed(3, 0) != changed(3, 1)).any(axis=(1, 2, 3)).all()
 
 
+def test_two_epochs_in_a_row_hold_both_views_of_a_picture() -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    feed = Feed(rows, np.arange(40), 8, 1, transforms=replace(NO_TRANSFORMS, horizontal_flip=True))
+
+    first, second, third = (
+        np.concatenate([batch.pictures for batch in feed.epoch(number)]) for number in range(3)
+    )
+
+    np.testing.assert_array_equal(second, first[:, :, ::-1])
+    assert not np.array_equal(second, third)
+    mirrored = (first != rows).any(axis=(1, 2, 3))
+    assert 10 < mirrored.sum() < 30
+
+
 def test_class_weights_reach_every_picture() -> None:
     feed = Feed(*numbered(4), 2, class_weights=np.array([1, 2, 3, 4], np.float32))
 

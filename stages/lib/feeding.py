@@ -19,13 +19,15 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 READY = 4  # batches made ahead of the model
 DRAWS = 11  # random numbers per image and epoch
+MIRROR = 6  # the one of them that says whether it is mirrored
 
 
 @dataclass(frozen=True, config=STRICT)
 class TrainTransforms:
     """How pictures change anew in every epoch; the section train.transforms.
 
-    horizontal_flip: half of them are mirrored. shift: up to this share of a side each way.
+    horizontal_flip: each is mirrored in every other epoch, beginning with half of them, so that two
+    epochs in a row hold both. shift: up to this share of a side each way.
     rotation, shear: up to so many degrees each way. zoom: each axis by a factor from 1 - zoom to
     1 + zoom. cutout: a square with this share of the shorter side turns grey. brightness: added, up
     to this share of white each way. contrast: values are spread by a factor from 1 - contrast to
@@ -101,8 +103,10 @@ class Feed:
             order = rng_for(self.seed, "epoch", number).permutation(len(self.pictures))
         draws = None
         if self.transforms != NO_TRANSFORMS:
-            random = rng_for(self.seed, "transforms", number)
-            draws = random.random((len(self.pictures), DRAWS), dtype=np.float32)
+            shape = (len(self.pictures), DRAWS)
+            draws = rng_for(self.seed, "transforms", number).random(shape, dtype=np.float32)
+            first = rng_for(self.seed, "mirror").random(len(self.pictures), dtype=np.float32)
+            draws[:, MIRROR] = first if number % 2 == 0 else 1 - first
         return _made_ahead(self._batch(rows, draws) for rows in self._parts(order))
 
     def _parts(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -154,7 +158,7 @@ def placements(
     shift_x, shift_y = both_ways[:, 4] * how.shift * width, both_ways[:, 5] * how.shift * height
     if how.moves_whole_pixels:
         shift_x, shift_y = np.rint(shift_x), np.rint(shift_y)
-    mirror = np.where(how.horizontal_flip & (draws[:, 6] < 0.5), -1.0, 1.0)
+    mirror = np.where(how.horizontal_flip & (draws[:, MIRROR] < 0.5), -1.0, 1.0)
     cos, sin, slope = np.cos(angle), np.sin(angle), np.tan(shear)
     linear = np.stack(
         [

@@ -4,12 +4,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError, create_model
 
 from stages.lib.errors import InputError
 from stages.lib.keras_runtime import keras
 from stages.lib.models.compact_cnn import compact_cnn
+from stages.lib.models.fast_cnn import fast_cnn
 from stages.lib.models.filters_kmeans import fit_filters_kmeans
+from stages.lib.models.layers import PatchWhitening
 from stages.lib.models.published import (
     animals_baseline,
     animals_optimised,
@@ -23,9 +27,13 @@ from stages.lib.models.published import (
 )
 from stages.lib.models.transfer import transfer
 from stages.lib.params import close_match
+from stages.lib.seeds import rng_for
+
+ADAPTED_TO = 5000  # pictures
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "compact_cnn": compact_cnn,
+    "fast_cnn": fast_cnn,
     "transfer": transfer,
     "egypt_attempt": egypt_attempt,
     "egypt_final": egypt_final,
@@ -53,6 +61,18 @@ def build_model(
         known = ", ".join([*MODELS, *FITTED])
         raise InputError(f"train.model must be one of {known}, got {name!r}")
     return call_with_options(MODELS[name], options, input_shape, num_classes)
+
+
+def adapt(model: keras.Model, pictures: NDArray[np.uint8], seed: int) -> None:
+    """Fit the layers that take their weights from pictures at once, without gradients.
+
+    pictures: of train, (images, height, width, channels); a seeded sample of them is read.
+    """
+    stems = [layer for layer in model.layers if isinstance(layer, PatchWhitening)]
+    if stems:
+        drawn = rng_for(seed, "adapt").permutation(len(pictures))[:ADAPTED_TO]
+        for stem in stems:
+            stem.adapt(np.asarray(pictures[np.sort(drawn)]))
 
 
 def call_with_options(

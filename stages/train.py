@@ -21,26 +21,29 @@ from pydantic.dataclasses import dataclass
 
 from stages.lib.classifier import CLASSIFIER, Classifier, in_float32, save_classifier
 from stages.lib.dataset import class_names, class_numbers, is_leaky, load_split
+from stages.lib.distribution import Strategy, open_distribution
 from stages.lib.errors import InputError, run_stage
 from stages.lib.feeding import Feed, TrainTransforms
 from stages.lib.fine_tuning import FineTuning, fit_transfer
 from stages.lib.hashing import fingerprint
 from stages.lib.imbalance import balanced_weights
+from stages.lib.judging import judge
 from stages.lib.keras_runtime import describe_environment, keras, seed_everything
 from stages.lib.metrics import METRICS, write_metrics, write_plot
-from stages.lib.models import FITTED, build_model, call_with_options
+from stages.lib.models import FITTED, adapt, build_model, call_with_options
 from stages.lib.models.filters_kmeans import clustering_metrics, nearest_clusters
 from stages.lib.params import STRICT, CacheParams, load_params
 from stages.lib.precision import Precision, choose_precision, use_precision
 from stages.lib.progress import summarise
 from stages.lib.resuming import Checkpoints, run_key
 from stages.lib.schedules import ScheduleParams, best_epoch
+from stages.lib.tensorboard import Observer, event_writer, ignore
+from stages.lib.thresholds import Threshold, fold_threshold
 from stages.lib.training import (
     OptimizerParams,
     Recipe,
     Trainer,
     fit,
-    judge,
     make_optimizer,
     to_lower,
 )
@@ -70,6 +73,9 @@ class Params:
     monitor: Literal["val_loss", "val_accuracy"]
     early_stopping_patience: Count
     precision: Precision
+    strategy: Strategy
+    threshold: Threshold
+    tensorboard: bool
     deterministic: bool
 
     @property
@@ -86,12 +92,22 @@ class Params:
         )
 
 
-def require_sense(params: Params) -> None:
-    """Raise InputError for params that contradict each other."""
+def require_sense(params: Params, num_classes: int) -> None:
+    """Raise InputError for params that contradict each other or the data."""
     if params.fine_tuning and params.model != "transfer":
         raise InputError(
             f"train.fine_tuning is for train.model transfer alone, got {params.model!r}; set it to "
             "[]"
+        )
+    if params.threshold != "none" and num_classes != 2:
+        raise InputError(
+            f"train.threshold {params.threshold} is for two classes, the data have {num_classes}; "
+            "set it to none"
+        )
+    if params.strategy != "none" and params.model in FITTED:
+        raise InputError(
+            f"train.strategy {params.strategy} spreads training by gradients, and train.model "
+            f"{params.model} is fitted at once; set it to none"
         )
     for path in weights_files(params):
         if Path(params.watch) != path:
@@ -123,26 +139,37 @@ def feeds(
 
 
 def train_model(
-    train: Feed, val: Feed, num_classes: int, params: Params, checkpoints: Checkpoints
+    train: Feed,
+    val: Feed,
+    num_classes: int,
+    params: Params,
+    checkpoints: Checkpoints,
+    observe: Observer = ignore,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Return the model with its best weights, and a row of figures for every epoch."""
+    """Return the model with its best weights, and a row of figures for every epoch.
+
+    checkpoints: of the distribution that training is spread by. observe: is told of every epoch.
+    """
     precision = choose_precision(params.precision)
     print(f"train: {params.model} on {len(train.pictures):,} images, computing in {precision}")
     use_precision(precision)
     seed_everything(params.seed, params.deterministic)
     if params.model in FITTED:
         return fit_at_once(train, val, num_classes, params)
-    shape = train.pictures.shape[1:]
-    model = build_model(params.model, shape, num_classes, params.options)
-    optimizer = partial(make_optimizer, params.optimizer)
-    recipe = params.recipe
-    if params.model == "transfer":
-        steps = params.fine_tuning
-        history = fit_transfer(model, train, val, recipe, steps, optimizer, checkpoints)
-    else:
-        trainer = Trainer(model, optimizer(recipe.peak), recipe)
-        history = fit(trainer, train, val, checkpoints)
-    return in_float32(model), history
+    shape, distribution = train.pictures.shape[1:], checkpoints.distribution
+    optimizer, recipe = partial(make_optimizer, params.optimizer), params.recipe
+    with distribution.guarded(), distribution.scope():
+        model = build_model(params.model, shape, num_classes, params.options)
+        adapt(model, train.pictures, params.seed)
+        if params.model == "transfer":
+            steps = params.fine_tuning
+            history = fit_transfer(
+                model, train, val, recipe, steps, optimizer, checkpoints, observe
+            )
+        else:
+            trainer = Trainer(model, optimizer(recipe.peak), recipe, distribution)
+            history = fit(trainer, train, val, checkpoints, observe)
+    return in_float32(distribution.released(model)), history
 
 
 def fit_at_once(
@@ -184,43 +211,75 @@ def train_metrics(model: keras.Model, history: pd.DataFrame, recipe: Recipe) -> 
     }
 
 
+def tuned_metrics(model: keras.Model, val: Feed, measure: str) -> dict[str, float]:
+    """Fold the best threshold into a model of two classes; return it, and what val then says."""
+    threshold = fold_threshold(model, val, measure)
+    loss, accuracy = judge(model, val)
+    return {"threshold": threshold, "val_loss": loss, "val_accuracy": accuracy}
+
+
+def write_results(
+    classifier: Classifier,
+    history: pd.DataFrame,
+    val: Feed,
+    params: Params,
+    seconds: float,
+    leaky: bool,
+) -> None:
+    """Write the classifier, its figures and the history, and say how it went."""
+    model = classifier.model
+    metrics = train_metrics(model, history, params.recipe)
+    if params.threshold != "none":
+        metrics |= tuned_metrics(model, val, params.threshold)
+    if params.model in FITTED:
+        metrics |= clustering_metrics(nearest_clusters(model, val.pictures), val.classes)
+    save_classifier(classifier, CLASSIFIER)
+    write_metrics("train", metrics, leaky)
+    write_plot("history", history)
+    summarise(
+        "train",
+        f"{params.model} with {metrics['parameters']:,} parameters, best epoch "
+        f"{metrics['best_epoch']} of {metrics['epochs']}: val accuracy "
+        f"{metrics['val_accuracy']:.4f}; {seconds:,.0f} s",
+        leaky,
+    )
+
+
+def write_timing(seconds: float, pictures: int) -> None:
+    """Write how long training took, and how many pictures it learned from in all per second."""
+    timing = {
+        "seconds": round(seconds, 1),
+        "images_per_second": round(pictures / seconds, 1),
+    }
+    (METRICS / "train_timing.json").write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n")
+
+
 def main() -> None:
-    """Train on the arrays that augment made."""
+    """Train on the arrays that augment made; of several workers the chief alone writes."""
     params = load_params(Params, "train")
-    cache = load_params(CacheParams, "cache")
+    cache = Path(load_params(CacheParams, "cache").folder)
     pictures, index = load_split("train")
     val_pictures, val_index = load_split("val")
     names = class_names(index)
-    require_sense(params)
+    require_sense(params, len(names))
     train, val = feeds(
         (pictures, class_numbers(index, names)),
         (val_pictures, class_numbers(val_index, names)),
         params,
     )
     key = key_of(pd.concat([index, val_index]), params)
-    checkpoints = Checkpoints(Path(cache.folder) / "training", key)
+    distribution = open_distribution(params.strategy, key)
+    checkpoints = Checkpoints(cache / "training", key, distribution)
+    watched = params.tensorboard and distribution.is_chief
+    observe = event_writer(cache / "tensorboard" / key) if watched else ignore
     started = time.monotonic()
-    model, history = train_model(train, val, len(names), params, checkpoints)
+    model, history = train_model(train, val, len(names), params, checkpoints, observe)
     seconds = time.monotonic() - started
-    save_classifier(Classifier(model, names), CLASSIFIER)
-    metrics = train_metrics(model, history, params.recipe)
-    if params.model in FITTED:
-        metrics |= clustering_metrics(nearest_clusters(model, val.pictures), val.classes)
-    write_metrics("train", metrics, is_leaky(index))
-    write_plot("history", history)
-    timing = {
-        "seconds": round(seconds, 1),
-        "images_per_second": round(len(history) * len(pictures) / seconds, 1),
-    }
-    (METRICS / "train_timing.json").write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n")
+    if distribution.is_chief:
+        write_results(Classifier(model, names), history, val, params, seconds, is_leaky(index))
+        write_timing(seconds, len(history) * len(pictures))
     checkpoints.remove()
-    summarise(
-        "train",
-        f"{params.model} with {metrics['parameters']:,} parameters, best epoch "
-        f"{metrics['best_epoch']} of {metrics['epochs']}: val accuracy "
-        f"{metrics['val_accuracy']:.4f}; {seconds:,.0f} s",
-        is_leaky(index),
-    )
+    distribution.finish()
 
 
 if __name__ == "__main__":

@@ -47,6 +47,9 @@ PARAMS = Params(
     monitor="val_loss",
     early_stopping_patience=4,
     precision="float32",
+    strategy="none",
+    threshold="none",
+    tensorboard=False,
     deterministic=True,
 )
 SHAPE = (16, 16, 3)
@@ -403,7 +406,7 @@ def test_fine_tuning_of_a_network_from_scratch_is_refused() -> None:
     step = FineTuning(free_from=0, learning_rate=0.1, epochs=1)
 
     with pytest.raises(InputError, match="train.fine_tuning is for train.model transfer alone"):
-        require_sense(replace(PARAMS, fine_tuning=(step,)))
+        require_sense(replace(PARAMS, fine_tuning=(step,)), 2)
 
 
 def test_a_weights_file_that_dvc_does_not_watch_is_told_of(
@@ -414,9 +417,9 @@ def test_a_weights_file_that_dvc_does_not_watch_is_told_of(
     params = replace(PARAMS, model="transfer", options={"weights": str(path)})
     index = pd.DataFrame({"label": ["a"], "crc32": [1]})
 
-    require_sense(params)
+    require_sense(params, 2)
     told = capsys.readouterr().out
-    require_sense(replace(params, watch=str(path)))
+    require_sense(replace(params, watch=str(path)), 2)
 
     assert "DVC will not see it change" in told
     assert capsys.readouterr().out == ""

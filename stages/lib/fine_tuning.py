@@ -1,7 +1,8 @@
 """Trains a network that was pretrained elsewhere: its new head first, then more of its layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from stages.lib.params import STRICT
 from stages.lib.progress import track
 from stages.lib.resuming import Checkpoints
 from stages.lib.schedules import best_epoch
+from stages.lib.tensorboard import Observer, ignore
 from stages.lib.training import Recipe, Trainer, fit, to_lower
 
 BATCH = 64
@@ -45,6 +47,7 @@ def fit_transfer(
     steps: Sequence[FineTuning],
     optimizer: Optimizers,
     checkpoints: Checkpoints,
+    observe: Observer = ignore,
 ) -> pd.DataFrame:
     """Train a model of `transfer` in stages; return the history of all, numbered through.
 
@@ -53,14 +56,21 @@ def fit_transfer(
     kept only if an epoch of it was better in validation than all before it, else its weights are
     undone.
     """
-    history = fit_head(model, train, val, recipe, optimizer, checkpoints).assign(stage=0)
+    distribution = checkpoints.distribution
+    history = fit_head(model, train, val, recipe, optimizer, checkpoints, observe).assign(stage=0)
     for number, step in enumerate(steps, start=1):
         before = model.get_weights()
         free_from(model, step.free_from)
         print(f"train: fine-tuning from layer {step.free_from} of the backbone on")
         of_step = replace(recipe, epochs=step.epochs, peak=step.learning_rate)
-        trainer = Trainer(model, optimizer(step.learning_rate), of_step)
-        rows = fit(trainer, train, val, checkpoints.part(f"step{number}"))
+        trainer = Trainer(model, optimizer(step.learning_rate), of_step, distribution)
+        rows = fit(
+            trainer,
+            train,
+            val,
+            checkpoints.part(f"step{number}"),
+            partial(_observe_after, observe, len(history)),
+        )
         history = pd.concat([history, rows.assign(stage=number)], ignore_index=True)
         best = best_epoch(to_lower(history.to_dict("records"), recipe))
         if history["stage"].iloc[best] != number:
@@ -76,6 +86,7 @@ def fit_head(
     recipe: Recipe,
     optimizer: Optimizers,
     checkpoints: Checkpoints,
+    observe: Observer = ignore,
 ) -> pd.DataFrame:
     """Train what follows the pooled features, on features computed once; return the history."""
     frozen, folder = features(model), checkpoints.folder
@@ -84,8 +95,13 @@ def fit_head(
         for name, feed in (("train", train), ("val", val))
     )
     head = keras.Model(frozen.output, model.output, name="head")
-    trainer = Trainer(head, optimizer(recipe.peak), recipe)
-    return fit(trainer, learned, judged, checkpoints.part("head"))
+    trainer = Trainer(head, optimizer(recipe.peak), recipe, checkpoints.distribution)
+    return fit(trainer, learned, judged, checkpoints.part("head"), observe)
+
+
+def _observe_after(observe: Observer, done: int, row: Mapping[str, float]) -> None:
+    """Tell of an epoch of a step, numbered on from those that were done before it."""
+    observe({**row, "epoch": row["epoch"] + done})
 
 
 def feature_array(frozen: keras.Model, pictures: NDArray[Any], path: Path) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """Keeps what a training run needs to go on after it was killed, outside the pipeline's outputs."""
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterable
@@ -9,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.lib.distribution import ALONE, Distribution
 
 Weights = list[NDArray[Any]]
 LATEST = "latest.npz"
@@ -25,13 +28,20 @@ class Moment(NamedTuple):
 
 
 class Checkpoints:
-    """The latest moment of one training run, found again by what went into the run."""
+    """The latest moment of one training run, found again by what went into the run.
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.folder = folder / key
+    Of several workers the chief keeps it, and all go on from the chief's; the folder of another one
+    is for work that it can do again.
+    """
+
+    def __init__(self, folder: Path, key: str, distribution: Distribution = ALONE) -> None:
+        self.distribution = distribution
+        self.folder = folder / (key if distribution.is_chief else f"{key}-{distribution.rank}")
 
     def save(self, moment: Moment) -> None:
         """Write a moment; it takes the place of the one before all at once or not at all."""
+        if not self.distribution.is_chief:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {f"state_{n:05}": array for n, array in enumerate(moment.state)}
         arrays |= {f"best_{n:05}": array for n, array in enumerate(moment.best)}
@@ -42,9 +52,12 @@ class Checkpoints:
 
     def load(self) -> Moment | None:
         """Return the latest moment; None where there is none."""
-        if not (self.folder / LATEST).exists():
+        path = self.folder / LATEST
+        own = path.read_bytes() if self.distribution.is_chief and path.exists() else None
+        stored = self.distribution.from_chief(own)
+        if stored is None:
             return None
-        with np.load(self.folder / LATEST) as arrays:
+        with np.load(io.BytesIO(stored)) as arrays:
             history = json.loads(arrays["history"].tobytes())
             state, best = (
                 [arrays[name] for name in sorted(arrays.files) if name.startswith(part)]
@@ -54,7 +67,7 @@ class Checkpoints:
 
     def part(self, name: str) -> "Checkpoints":
         """Return the moments of a part of the run; they go with the whole."""
-        return Checkpoints(self.folder, name)
+        return Checkpoints(self.folder, name, self.distribution)
 
     def remove(self) -> None:
         """Forget the run: it has come to its end."""

@@ -12,13 +12,16 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 
+from stages.lib.distribution import ALONE, Distribution
 from stages.lib.errors import InputError
 from stages.lib.feeding import Feed
+from stages.lib.judging import count_right, judge, make_assess
 from stages.lib.keras_runtime import keras, tf
 from stages.lib.params import STRICT
 from stages.lib.progress import open_bar
 from stages.lib.resuming import Checkpoints, Moment, Weights
 from stages.lib.schedules import ScheduleParams, best_epoch, is_exhausted, learning_rate
+from stages.lib.tensorboard import Observer, ignore
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -67,29 +70,41 @@ class Trainer:
     """A model, its optimiser and the running average of its weights, all in one state."""
 
     def __init__(
-        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, recipe: Recipe
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        recipe: Recipe,
+        distribution: Distribution = ALONE,
     ) -> None:
-        """Create every variable now, so that a saved state can be put in place."""
+        """Create every variable now, so that a saved state can be put in place.
+
+        distribution: in whose scope the model and the optimiser were made.
+        """
         self.model, self.optimizer, self.recipe = model, optimizer, recipe
-        optimizer.build(model.trainable_variables)
-        self.averages = [tf.Variable(w.value) for w in model.weights] if recipe.average else []
-        self._step = tf.function(self._learn, reduce_retracing=True)
-        self._assess = make_assess(model)
+        self.distribution = distribution
+        with distribution.scope():
+            optimizer.build(model.trainable_variables)
+            weights = model.weights if recipe.average else []
+            self.averages = [tf.Variable(np.asarray(weight)) for weight in weights]
+        distribution.vary(model)
+        self._step = distribution.compiled(self._learn)
+        self._assess = make_assess(model, distribution)
 
     @property
     def state(self) -> Weights:
         """Every number that the next step reads: weights, seeds of dropout, moments, averages."""
-        return [np.asarray(variable) for variable in self._variables()]
+        return [variable.numpy() for variable in self._variables()]
 
     @state.setter
     def state(self, values: Weights) -> None:
         for variable, value in zip(self._variables(), values, strict=True):
             variable.assign(value)
+        self.distribution.vary(self.model)
 
     @property
     def weights(self) -> Weights:
         """The weights that validation sees: the averages where there are any."""
-        return [np.asarray(variable) for variable in self.averages or self.model.weights]
+        return [variable.numpy() for variable in self.averages or self.model.weights]
 
     def train(self, feed: Feed, epoch: int, val_losses: list[float]) -> dict[str, float]:
         """Learn from every image once; return the mean loss and accuracy while learning."""
@@ -98,8 +113,10 @@ class Trainer:
         for number, batch in enumerate(feed.epoch(epoch)):
             at = epoch + number / len(feed)
             rate = learning_rate(recipe.schedule, recipe.peak, recipe.epochs, at, val_losses)
-            loss, correct = self._step(*batch, np.float32(rate))
-            seen, total = seen + len(batch.classes), total + float(loss) * len(batch.classes)
+            size = len(batch.classes)
+            values = self.distribution.share(batch)
+            loss, correct = self._step(*values, np.float32(rate), np.float32(size))
+            seen, total = seen + size, total + float(loss) * size
             right += float(correct)
             bar.update()
             if not math.isfinite(total):
@@ -108,13 +125,20 @@ class Trainer:
                     f"lower train.learning_rate ({recipe.peak:g}) or lengthen train.schedule.warmup"
                 )
         bar.close()
+        self.distribution.align(self.model, self.averages)
         return {"loss": total / seen, "accuracy": right / seen, "learning_rate": rate}
 
     def validate(self, feed: Feed) -> dict[str, float]:
         """Return the plain loss and accuracy, without smoothing, weights or dropout."""
         with self._averaged():
-            loss, accuracy = judge(self.model, feed, self._assess)
+            loss, accuracy = judge(self.model, feed, self._assess, self.distribution)
         return {"val_loss": loss, "val_accuracy": accuracy}
+
+    def _mean(self, losses: Any, size: Any) -> Any:
+        """Return a replica's part of the mean loss over the batch, penalties on weights added."""
+        if self.distribution.strategy is None:
+            return tf.reduce_mean(losses) + sum(self.model.losses)
+        return tf.reduce_sum(losses) / size + sum(self.model.losses) / self.distribution.replicas
 
     def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.optimizer.variables, *self.averages]
@@ -124,12 +148,17 @@ class Trainer:
         if not self.averages:
             yield
             return
-        own = [np.asarray(weight) for weight in self.model.weights]
+        own = [weight.numpy() for weight in self.model.weights]
         self.model.set_weights(self.weights)
         yield
         self.model.set_weights(own)
 
-    def _learn(self, pictures: Any, classes: Any, weights: Any, rate: Any) -> tuple[Any, Any]:
+    def _learn(
+        self, pictures: Any, classes: Any, weights: Any, rate: Any, size: Any
+    ) -> tuple[Any, Any]:
+        """Learn from a share of a batch of that size; return its part of the loss, and how many
+        were right.
+        """
         self.optimizer.learning_rate.assign(rate)
         with tf.GradientTape() as tape:
             probabilities = self.model(pictures, training=True)
@@ -138,42 +167,25 @@ class Trainer:
                 probabilities,
                 label_smoothing=self.recipe.label_smoothing,
             )
-            loss = tf.reduce_mean(losses * weights) + sum(self.model.losses)
+            loss = self._mean(losses * weights, size)
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self.optimizer.apply(gradients, self.model.trainable_variables)
         keep = self.recipe.average
         for average, weight in zip(self.averages, self.model.weights, strict=False):
             average.assign(keep * average + (1 - keep) * tf.convert_to_tensor(weight))
-        return loss, _count_right(probabilities, classes)
+        return loss, count_right(probabilities, classes)
 
 
-def judge(model: keras.Model, feed: Feed, assess: Any = None) -> tuple[float, float]:
-    """Return a model's mean loss and accuracy. assess: of `make_assess`, to compile it once."""
-    assess = assess or make_assess(model)
-    total, right, seen = 0.0, 0.0, 0
-    for batch in feed.epoch(0):
-        loss, correct = assess(batch.pictures, batch.classes)
-        total, right, seen = total + float(loss), right + float(correct), seen + len(batch.classes)
-    return total / seen, right / seen
-
-
-def make_assess(model: keras.Model) -> Any:
-    """Return a compiled function from pictures and classes to summed loss and correct answers."""
-
-    def assess(pictures: Any, classes: Any) -> tuple[Any, Any]:
-        probabilities = model(pictures, training=False)
-        losses = keras.losses.sparse_categorical_crossentropy(classes, probabilities)
-        return tf.reduce_sum(losses), _count_right(probabilities, classes)
-
-    return tf.function(assess, reduce_retracing=True)
-
-
-def _count_right(probabilities: Any, classes: Any) -> Any:
-    return tf.reduce_sum(tf.cast(tf.argmax(probabilities, axis=1) == classes, tf.float32))
-
-
-def fit(trainer: Trainer, train: Feed, val: Feed, checkpoints: Checkpoints) -> pd.DataFrame:
+def fit(
+    trainer: Trainer,
+    train: Feed,
+    val: Feed,
+    checkpoints: Checkpoints,
+    observe: Observer = ignore,
+) -> pd.DataFrame:
     """Train until validation stops gaining, put the best weights in place, return the history.
+
+    observe: is told of every epoch.
 
     After every epoch the state is kept; where one of an interrupted run is found, training goes on
     from there and ends as it would have ended without the interruption, to the last bit.
@@ -195,7 +207,10 @@ def fit(trainer: Trainer, train: Feed, val: Feed, checkpoints: Checkpoints) -> p
         if best_epoch(to_lower(history, recipe)) == epoch:
             best = trainer.weights
         checkpoints.save(Moment(history, trainer.state, best))
-        _tell(history[-1], recipe.epochs, len(train.pictures) / seconds)
+        speed = len(train.pictures) / seconds
+        if trainer.distribution.is_chief:
+            _tell(history[-1], recipe.epochs, speed)
+            observe(history[-1] | {"images_per_second": speed})
     trainer.model.set_weights(best)
     return pd.DataFrame(history)
 

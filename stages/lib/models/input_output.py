@@ -12,6 +12,7 @@ layers = keras.layers
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+LOGIT = "logit"  # the layer whose one unit two classes share
 
 
 def image_input(
@@ -38,6 +39,6 @@ def head(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
     each.
     """
     if num_classes == 2:
-        logit = layers.Dense(1, dtype="float32", name="logit")(x)
+        logit = layers.Dense(1, dtype="float32", name=LOGIT)(x)
         return BothClasses(dtype="float32", name="probabilities")(logit)
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(x)

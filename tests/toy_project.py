@@ -95,20 +95,24 @@ class ToyProject:
         shutil.copytree(self.folder, folder, symlinks=True)
         return ToyProject(folder, self.params)
 
-    def start(self) -> None:
-        """Make the repository, with one commit in which everything has run."""
+    def start(
+        self, evaluate: dict[str, Any] | None = None, more_outs: dict[str, list[str]] | None = None
+    ) -> None:
+        """Make the repository, with one commit in which everything has run.
+
+        evaluate: that section, if not accuracy 0.9. more_outs: stage to outputs that DVC keeps.
+        """
         self.folder.mkdir(parents=True)
         self.git("init", "--quiet", "--initial-branch", "main")
         Repo.init(str(self.folder)).close()
         (self.folder / "toy.py").write_text(SCRIPT)
         (self.folder / ".gitignore").write_text("/data/\n/models/\n")
-        self.params["evaluate"] = evaluated(54, 126)
-        self.declare()
+        self.params["evaluate"] = evaluate or evaluated(54, 126)
+        self._declare(more_outs or {})
         self.run()
         self.commit("base")
 
-    def declare(self, **more_outs: list[str]) -> None:
-        """Write dvc.yaml; more_outs: stage to outputs that DVC keeps."""
+    def _declare(self, more_outs: dict[str, list[str]]) -> None:
         stages = {}
         plots = {"clean": "classes", "evaluate": "per_class"}
         deps = {"clean": "data/raw", "split": "data/clean.txt"}

@@ -136,6 +136,19 @@ def test_models_have_a_last_map_as_fine_as_can_be(
     assert painted.shape == (18, 32, 32, 3) and painted.dtype == np.uint8
 
 
+def test_of_several_views_the_picture_as_it_is_is_painted() -> None:
+    pictures = np.zeros((2, 32, 32, 3), np.uint8)
+    pictures[:, 4:10, 20:28] = 255
+    model = model_of("fast_cnn", 3, test_views="mirror")
+
+    heat = heat_maps(model, pictures, np.array([0, 1]))
+
+    assert heat.shape == (2, 32, 32)
+    plain = model_of("fast_cnn", 3, test_views="one")
+    plain.set_weights(model.get_weights())
+    np.testing.assert_allclose(heat, heat_maps(plain, pictures, np.array([0, 1])), atol=0.02)
+
+
 def test_a_model_without_places_paints_nothing() -> None:
     pictures = pictures_of(40)
     fitted = fit_filters_kmeans(pictures, np.arange(40) % 2, 2, seed=1)

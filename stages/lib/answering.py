@@ -92,4 +92,7 @@ def look_closer(
     """Return test pictures painted with what spoke for the answer, one for each of the worst."""
     rows = index.set_index("uri").loc[worst["uri"], "row"].to_numpy()
     answers = class_numbers(worst.assign(label=worst["predicted"]), classifier.class_names)
-    return paint_answers(classifier.model, np.asarray(pictures[rows]), answers)
+    painted = paint_answers(classifier.model, np.asarray(pictures[rows]), answers)
+    if len(painted) < len(worst):
+        print(f"evaluate: {classifier.model.name} has no last map of places for Grad-CAM to show")
+    return painted

@@ -54,7 +54,8 @@ def heat_maps(
     gradients = tape.gradient(scores, maps)
     weights = tf.reduce_mean(gradients, axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
-    heat = tf.image.resize(heat, pictures.shape[1:3])[..., 0].numpy()
+    # A model that judges several views of a picture (layers.Views) has those as they are first.
+    heat = tf.image.resize(heat[: len(pictures)], pictures.shape[1:3])[..., 0].numpy()
     highest = heat.max(axis=(1, 2), keepdims=True)
     shares: NDArray[np.float32] = heat / np.where(highest > 0, highest, 1)
     return shares

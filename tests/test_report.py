@@ -559,6 +559,14 @@ def test_what_has_no_curve_has_no_section(make_page: Callable[..., Page]) -> Non
     assert "ROC" not in page.text and "#ranking" not in page.html
 
 
+def test_of_two_classes_the_page_names_the_one_looked_for(make_page: Callable[..., Page]) -> None:
+    text = make_page(labels=["cat", "dog"]).text
+
+    assert "the probability of “dog” tells its pictures from the others" in text
+    assert "mean of the classes" not in text
+    assert "classes in numbers" not in text.partition("Any threshold")[2].partition("Mistakes")[0]
+
+
 def test_mistakes_of_another_run_are_refused(make_page: Callable[..., Page]) -> None:
     make_page(mistakes=2)
     table = read_table(Path("data/mistakes.csv"), MISTAKES)

@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := main
 # Stages are run as `python -m stages.<name>`: this environment's Python, whatever is active outside.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test lint report review preset bench lock
+.PHONY: help setup repro test lint report review gate preset bench lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ report: $(VENV)/.installed ## run the pipeline as far as the report and say wher
 
 review: $(VENV)/.installed ## pairs of duplicates side by side, to decide on: report/review.html
 	@python -m tools.review --flags
+
+gate: $(VENV)/.installed ## BASE=main: is anything worse than there?
+	@python -m tools.gate --base "$(BASE)"
 
 preset: $(VENV)/.installed ## NAME=photos SOURCE=folder, archive or URL: put a preset in place as params.yaml
 	@python -m tools.preset "$(NAME)" "$(SOURCE)" "$(FORCE)"

@@ -63,8 +63,23 @@ def test_changed_params_that_the_lock_does_not_know_are_a_doubt_all_the_same() -
 
 
 def test_a_stage_that_never_ran_is_a_doubt() -> None:
-    assert lock_doubts({"a": {}, "each": {}}, {"each@1": {}}) == [
+    assert lock_doubts({"a": {}, "each": {}}, {"each@1": {"deps": []}}) == [
         "a is not in dvc.lock; run `dvc repro`"
+    ]
+
+
+@pytest.mark.parametrize("struck", ["deps", "params", "metrics"])
+def test_a_stage_from_which_something_was_struck_is_a_doubt(struck: str) -> None:
+    declared = {"deps": ["a.py"], "params": ["b"], "metrics": [{"c.json": {"cache": False}}]}
+    recorded = {
+        "deps": [{"path": "a.py", "md5": "1"}],
+        "params": {"params.yaml": {"b": 1}},
+        "outs": [{"path": "c.json", "md5": "2"}],
+    }
+
+    assert lock_doubts({"s": declared}, {"s": recorded}) == []
+    assert lock_doubts({"s": {**declared, struck: []}}, {"s": recorded}) == [
+        "s has other deps, params or outputs in dvc.yaml than in dvc.lock"
     ]
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
 from toy_project import ToyProject, evaluated
 
 from tools.gate import main
@@ -194,16 +196,27 @@ def test_a_frozen_stage_cannot_hide_a_change(project: ToyProject, gate: Gate) ->
     assert "split is frozen in dvc.yaml" in said
 
 
+def test_a_dependency_struck_from_the_pipeline_is_noticed(project: ToyProject, gate: Gate) -> None:
+    pipeline = project.folder / "dvc.yaml"
+    stages = YAML(typ="safe").load(pipeline.read_text())
+    stages["stages"]["evaluate"]["deps"] = []
+    YAML(typ="safe").dump(stages, pipeline)
+    (project.folder / "toy.py").write_text("raise SystemExit\n")
+    project.commit("code that dvc.yaml does not name")
+
+    code, said = gate()
+
+    assert code == 2
+    assert "evaluate has other deps, params or outputs in dvc.yaml than in dvc.lock" in said
+
+
 def test_a_stage_that_read_another_version_than_was_written_is_not_believed(
     project: ToyProject, gate: Gate
 ) -> None:
     project.params["clean"]["files"]["data/clean.txt"] = "other"
     project.write_params()
-    with project.inside():
-        from dvc.repo import Repo
-
-        with Repo() as repo:
-            repo.reproduce(targets="clean")
+    with project.inside(), Repo() as repo:
+        repo.reproduce(targets="clean")
     project.commit("half a run")
     project.git("clean", "-dfxq")
 
@@ -303,6 +316,19 @@ def test_only_what_the_branch_did_is_compared(project: ToyProject, gate: Gate) -
     assert code == 0
     assert "main" in said
     assert "has moved on since" in said
+
+
+def test_an_experiment_is_compared_with_itself_not_with_where_it_came_from(
+    project: ToyProject, gate: Gate
+) -> None:
+    project.params["evaluate"] = evaluated(60, 140)
+    project.run()
+    commit = project.commit("an experiment")
+    project.git("update-ref", f"refs/exps/ab/{'c' * 38}/tall-tree", commit)
+    project.git("checkout", "--quiet", "main")
+
+    assert gate("--base", "tall-tree", "--head", "main")[0] == 1
+    assert gate("--base", "main", "--head", "tall-tree")[0] == 0
 
 
 @pytest.mark.parametrize("base", ["nowhere", "--head", "-x"])

@@ -112,14 +112,19 @@ def frozen_doubts(declared: dict[str, Any]) -> list[str]:
 
 
 def lock_doubts(declared: dict[str, Any], recorded: dict[str, Any]) -> list[str]:
-    """Return a sentence for each stage that never ran, and for each that read another version of an
-    output than the one that was written; only dvc.lock can tell where the data are elsewhere.
+    """Return a sentence for each stage that never ran, that dvc.yaml has struck something from, or
+    that read another version of an output than the one that was written.
+
+    DVC sees none of it where the data are elsewhere, and nothing ever of what was struck out.
     """
     ran = {name.partition("@")[0] for name in recorded}
     found = [
         f"{stage} is not in dvc.lock; run `dvc repro`" for stage in declared if stage not in ran
     ]
     written = recorded_hashes(recorded, "outs")
+    for stage, entry in declared.items():
+        if stage in recorded and _counts_declared(entry) != _counts_recorded(recorded[stage]):
+            found.append(f"{stage} has other deps, params or outputs in dvc.yaml than in dvc.lock")
     for stage, entry in recorded.items():
         for read in entry.get("deps", []):
             if read["path"] in written and written[read["path"]] != read.get("md5", ""):
@@ -141,6 +146,24 @@ def metric_doubts(revision: Revision, recorded: dict[str, Any], stages: Iterable
         elif content is not None and hashlib.md5(content).hexdigest() != written[path]:
             found.append(f"{path} is not what its stage wrote (its md5 in dvc.lock differs)")
     return found
+
+
+def _counts_declared(entry: dict[str, Any]) -> tuple[int, int, int]:
+    """Return how many deps, params and outputs a stage has in dvc.yaml, whatever they are called:
+    a path may be the value of a param there.
+    """
+    outputs = sum(len(entry.get(kind) or []) for kind in ("outs", "metrics", "plots"))
+    keys = [
+        sum(len(names or []) for names in key.values()) if isinstance(key, dict) else 1
+        for key in entry.get("params") or []
+    ]
+    return len(entry.get("deps") or []), sum(keys), outputs
+
+
+def _counts_recorded(entry: dict[str, Any]) -> tuple[int, int, int]:
+    """Return the same of a stage in dvc.lock."""
+    keys = sum(len(names) for names in entry.get("params", {}).values())
+    return len(entry.get("deps", [])), keys, len(entry.get("outs", []))
 
 
 def _changes(entries: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -115,6 +115,13 @@ def test_a_figure_that_one_has_makes_a_row_and_what_nobody_has_makes_none() -> N
     assert "warning" not in rows
 
 
+def test_a_figure_that_is_no_finite_number_is_shown_as_it_is() -> None:
+    rows = dict(table_rows([contender(loss=float("nan"), balanced_accuracy="none")]))
+
+    assert rows["loss"] == ["nan"]
+    assert rows["balanced accuracy"] == ["none"]
+
+
 def test_a_leaky_split_is_marked() -> None:
     rows = dict(table_rows([contender(), contender("by file", leaky=True)]))
 

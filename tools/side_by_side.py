@@ -164,10 +164,18 @@ def _flat(params: Mapping[str, Any], before: str = "") -> dict[str, str]:
     return found
 
 
+def _number(value: Any, form: str) -> str:
+    """Return a number as text; what is none, or not finite, as it is."""
+    if value is None:
+        return ABSENT
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return str(value)
+    return format(int(value) if form.endswith("d") else value, form)
+
+
 def _metric(stage: str, key: str, form: str) -> Callable[[Contender], str]:
     def write(one: Contender) -> str:
-        value = one.figures.get(stage, {}).get(key)
-        return ABSENT if value is None else format(value, form)
+        return _number(one.figures.get(stage, {}).get(key), form)
 
     return write
 
@@ -175,11 +183,9 @@ def _metric(stage: str, key: str, form: str) -> Callable[[Contender], str]:
 def _interval(key: str, form: str) -> Callable[[Contender], str]:
     def write(one: Contender) -> str:
         figures = one.figures["evaluate"]
-        if key not in figures:
-            return ABSENT
-        ends = [figures.get(f"{key}_{end}") for end in ("low", "high")]
-        bounds = "" if None in ends else f" ({ends[0]:{form}} to {ends[1]:{form}})"
-        return f"{figures[key]:{form}}{bounds}"
+        value, low, high = (figures.get(f"{key}{end}") for end in ("", "_low", "_high"))
+        bounds = f" ({_number(low, form)} to {_number(high, form)})"
+        return _number(value, form) + ("" if None in (value, low, high) else bounds)
 
     return write
 

@@ -38,7 +38,7 @@ from stages.lib.progress import summarise
 from stages.lib.resuming import Checkpoints, run_key
 from stages.lib.schedules import ScheduleParams, best_epoch
 from stages.lib.tensorboard import Observer, event_writer, ignore
-from stages.lib.thresholds import Threshold, fold_threshold
+from stages.lib.thresholds import Threshold, tuned_metrics
 from stages.lib.training import (
     OptimizerParams,
     Recipe,
@@ -209,13 +209,6 @@ def train_metrics(model: keras.Model, history: pd.DataFrame, recipe: Recipe) -> 
         "val_loss": best["val_loss"],
         "parameters": model.count_params(),
     }
-
-
-def tuned_metrics(model: keras.Model, val: Feed, measure: str) -> dict[str, float]:
-    """Fold the best threshold into a model of two classes; return it, and what val then says."""
-    threshold = fold_threshold(model, val, measure)
-    loss, accuracy = judge(model, val)
-    return {"threshold": threshold, "val_loss": loss, "val_accuracy": accuracy}
 
 
 def write_results(

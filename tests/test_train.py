@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from trainable import MANY_OPTIONS, SHAPE, Pair, bright_and_dark, files_of, write_arrays
 
 from stages import train as stage
 from stages.lib.classifier import Classifier, load_classifier, predict, save_classifier
-from stages.lib.dataset import DATASET
+from stages.lib.dataset import DATASET, load_split
 from stages.lib.errors import InputError
 from stages.lib.feeding import NO_TRANSFORMS, TrainTransforms
 from stages.lib.fine_tuning import FineTuning
@@ -52,8 +52,6 @@ PARAMS = Params(
     tensorboard=False,
     deterministic=True,
 )
-SHAPE = (16, 16, 3)
-Pair = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(autouse=True)
@@ -61,13 +59,6 @@ def plain_numbers() -> Iterator[None]:
     """Undo what a test has told the whole process."""
     yield
     use_precision("float32")
-
-
-def bright_and_dark(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Pair:
-    """Return pictures of two classes that a net tells apart at once: dark and bright noise."""
-    classes = np.arange(count) % 2
-    noise = np.random.default_rng(seed).integers(0, 128, (count, *shape))
-    return (noise + 127 * classes[:, None, None, None]).astype(np.uint8), classes
 
 
 def learn(
@@ -254,45 +245,8 @@ def test_a_missing_classifier_is_an_error_that_names_the_remedy(tmp_path: Path) 
 @pytest.fixture
 def arrays(project: Callable[..., Path]) -> Path:
     """Return a project whose arrays are ready to be trained on."""
-    folder = project(
-        train={
-            "options": {"width": 8, "dropout": 0.3},
-            "epochs": 5,
-            "batch_size": 16,
-            "average": 0.9,
-            "transforms": {
-                "horizontal_flip": True,
-                "shift": 0.1,
-                "rotation": 10.0,
-                "shear": 0.0,
-                "zoom": 0.0,
-                "cutout": 0.2,
-                "brightness": 0.0,
-                "contrast": 0.0,
-            },
-        }
-    )
-    (folder / DATASET).mkdir(parents=True)
-    parts = []
-    for split, count in (("train", 96), ("val", 32), ("test", 16)):
-        pictures, classes = bright_and_dark(count, count)
-        np.save(folder / DATASET / f"{split}.npy", pictures)
-        parts.append(
-            pd.DataFrame(
-                {
-                    "split": split,
-                    "row": range(count),
-                    "uri": [f"{split}/{n}" for n in range(count)],
-                    "image_id": [f"{split}{n}" for n in range(count)],
-                    "label": np.where(classes, "bright", "dark"),
-                    "parent_id": "",
-                    "augment_seed": 0,
-                    "crc32": [zlib.crc32(row.tobytes()) for row in pictures],
-                    "unit": "group",
-                }
-            )
-        )
-    write_table(folder / DATASET / "index.parquet", pd.concat(parts), INDEX)
+    folder = project(train=MANY_OPTIONS)
+    write_arrays(folder)
     return folder
 
 
@@ -316,15 +270,6 @@ def kill_after(folder: Path, line: str) -> None:
             os.kill(process.pid, signal.SIGKILL)
             break
     assert process.wait() == -signal.SIGKILL
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    """Return what a run leaves to the stages after it."""
-    results = [
-        *(folder / "models/classifier").iterdir(),
-        *(folder / "metrics").rglob("history.csv"),
-    ]
-    return {path.name: path.read_bytes() for path in results}
 
 
 def test_a_run_killed_at_three_epochs_ends_with_the_bits_of_one_that_was_not(arrays: Path) -> None:
@@ -366,6 +311,31 @@ def test_a_leaky_split_marks_the_metrics(arrays: Path) -> None:
     stage.main()
 
     assert read_metrics("train")["leaky"] is True
+
+
+def test_what_is_asked_for_beside_the_classifier_is_there_too(arrays: Path) -> None:
+    text = (arrays / "params.yaml").read_text()
+    for plain, asked in (("tensorboard: false", "tensorboard: true"), ("epochs: 5", "epochs: 1")):
+        assert plain in text
+        text = text.replace(plain, asked)
+    text = text.replace("threshold: none", "threshold: macro_f1")
+    (arrays / "params.yaml").write_text(text)
+
+    stage.main()
+
+    metrics = read_metrics("train")
+    pictures, index = load_split("val")
+    found = predict(load_classifier(), pictures, 8, "val").argmax(axis=1)
+    assert metrics["val_accuracy"] == (found == (index["label"] == "dark")).mean()
+    assert 0 < metrics["threshold"] < 1
+    events = list((arrays / ".cache/tensorboard").rglob("events.out.tfevents.*"))
+    assert len(events) == 1
+    assert b"images_per_second" in events[0].read_bytes()
+
+
+def test_a_threshold_between_three_classes_is_refused() -> None:
+    with pytest.raises(InputError, match="for two classes, the data have 3; set it to none"):
+        require_sense(replace(PARAMS, threshold="macro_f1"), 3)
 
 
 # --- Models of other kinds ------------------------------------------------------------------------

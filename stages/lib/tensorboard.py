@@ -1,4 +1,8 @@
-"""Writes the figures of every epoch as event files, which TensorBoard draws while training runs."""
+"""Writes the figures of every epoch as event files, which TensorBoard draws while training runs.
+
+TensorFlow's `tf.summary.scalar` needs TensorBoard to be installed; what it writes is little, and is
+written here without: a tensor with a word on which of TensorBoard's plugins draws it.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,12 +22,14 @@ def event_writer(folder: Path) -> Observer:
     A run that was interrupted goes on in the same folder.
     """
     writer = tf.summary.create_file_writer(str(folder))
+    metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+    metadata.plugin_data.plugin_name = "scalars"
 
     def write(row: Mapping[str, float]) -> None:
         with writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name != "epoch":
-                    tf.summary.scalar(name, value)
+                    tf.summary.write(name, tf.constant(value, tf.float32), metadata=metadata)
         writer.flush()
 
     return write

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from stages.lib.errors import InputError
 from stages.lib.feeding import Feed
+from stages.lib.judging import judge
 from stages.lib.keras_runtime import keras
 from stages.lib.models.input_output import LOGIT
 
@@ -48,6 +49,13 @@ def best_threshold(logits: NDArray[np.floating], classes: NDArray[np.int64], mea
         return 0.0
     best = apart & (scores >= scores[apart].max() - 1e-12)
     return float(min(middles[best], key=lambda middle: (abs(middle), middle)))
+
+
+def tuned_metrics(model: keras.Model, val: Feed, measure: str) -> dict[str, float]:
+    """Fold the best threshold into a model of two classes; return it, and what val then says."""
+    threshold = fold_threshold(model, val, measure)
+    loss, accuracy = judge(model, val)
+    return {"threshold": threshold, "val_loss": loss, "val_accuracy": accuracy}
 
 
 def fold_threshold(model: keras.Model, val: Feed, measure: str) -> float:

@@ -208,9 +208,8 @@ def fit(
             best = trainer.weights
         checkpoints.save(Moment(history, trainer.state, best))
         speed = len(train.pictures) / seconds
-        if trainer.distribution.is_chief:
-            _tell(history[-1], recipe.epochs, speed)
-            observe(history[-1] | {"images_per_second": speed})
+        _tell(history[-1], recipe.epochs, speed)
+        observe(history[-1] | {"images_per_second": speed})
     trainer.model.set_weights(best)
     return pd.DataFrame(history)
 

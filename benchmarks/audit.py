@@ -43,7 +43,9 @@ def make_clone(folder: Path, share: float) -> None:
 
 
 def plant(folder: Path, flipped: float) -> None:
-    """Give a share of the pictures, drawn evenly over all, a label drawn from the other classes."""
+    """Give a share of the pictures, drawn evenly over all, a label drawn from the other classes;
+    note the true ones.
+    """
     split = read_table(folder / "data/split.parquet", SPLIT)
     rng = rng_for(0, "audit", flipped)
     rows = split.iloc[rng.choice(len(split), round(flipped * len(split)), replace=False)]
@@ -51,6 +53,7 @@ def plant(folder: Path, flipped: float) -> None:
     wrong = [rng.choice([name for name in names if name != label]) for label in rows["label"]]
     lines = rows[["image_id"]].assign(action="relabel", value=wrong, note="planted")
     lines.to_csv(folder / "overrides.csv", index=False, lineterminator="\n")
+    split[["image_id", "label"]].to_csv(folder / "true_labels.csv", index=False)
 
 
 def score(folder: Path, planted: dict[str, str], true_labels: dict[str, str]) -> dict[str, float]:
@@ -84,9 +87,8 @@ def main() -> None:
     folder = wanted.folder or Path(tempfile.mkdtemp()) / "clone"
     if not folder.exists():
         make_clone(folder, wanted.share)
+    if not (folder / "true_labels.csv").exists():
         run(folder, "dvc", "repro", "--quiet", "split")
-        split = read_table(folder / "data/split.parquet", SPLIT)
-        split[["image_id", "label"]].to_csv(folder / "true_labels.csv", index=False)
         plant(folder, wanted.flipped)
     truth = pd.read_csv(folder / "true_labels.csv").set_index("image_id")["label"].to_dict()
     planted = read_overrides(folder / "overrides.csv").relabel

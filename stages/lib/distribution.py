@@ -92,7 +92,8 @@ class Distribution:
 
         def average() -> None:
             context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(variable) for variable in own]
+            # A value as it is read bears no device, and between workers one is asked for.
+            values = [tf.identity(tf.convert_to_tensor(variable)) for variable in own]
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, mean in zip(own, means, strict=True):
                 variable.assign(mean)

@@ -110,8 +110,9 @@ def pair_sentences(pair: Pair, pairs: int) -> list[str]:
     times = f", adjusted for {pairs} pairs (Holm)" if pairs > 1 else ""
     return [
         f"{pair.right} against {pair.left}: {pair.verdict}; {pair.how}",
-        f"accuracy {100 * pair.accuracy[0]:+.2f} points ({level} {accuracy}): {pair.gained:,} newly "
-        f"right, {pair.lost:,} newly wrong; McNemar p = {pair.p_value:.4g}{times}",
+        f"accuracy {100 * pair.accuracy[0]:+.2f} points ({level} {accuracy}): "
+        f"{pair.gained:,} newly right, {pair.lost:,} newly wrong; "
+        f"McNemar p = {pair.p_value:.4g}{times}",
         f"macro F1 {pair.macro_f1[0]:+.4f} ({level} {macro_f1}, bootstrap)",
     ]
 

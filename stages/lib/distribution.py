@@ -55,13 +55,15 @@ class Distribution:
     def compiled(self, function: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
         """Return a step that runs on every replica and gives the sum over them of two figures."""
         if self.strategy is None:
-            return tf.function(function, reduce_retracing=True)
+            alone: Callable[..., Any] = tf.function(function, reduce_retracing=True)
+            return alone
 
         def step(*values: Any) -> Any:
             figures = self.strategy.run(lambda *of_one: tf.stack(function(*of_one)), args=values)
             return tf.unstack(self.strategy.reduce(tf.distribute.ReduceOp.SUM, figures, axis=None))
 
-        return tf.function(step, reduce_retracing=True)
+        on_all: Callable[..., Any] = tf.function(step, reduce_retracing=True)
+        return on_all
 
     def share(self, batch: Batch) -> tuple[Any, ...]:
         """Return the parts of a batch for the replicas of this process; the batch where there are
@@ -219,7 +221,7 @@ def _connect(cluster: Cluster) -> Any:
     TensorFlow waits for the others inside a call that no other thread can interrupt, for an hour;
     the one way out is a timer that ends the process.
     """
-    faulthandler.dump_traceback_later(START_LIMIT, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(START_LIMIT, exit=True, file=sys.__stderr__ or 2)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
@@ -238,6 +240,7 @@ def share_of(batch: Batch, number: int, count: int) -> Batch:
     NO_CLASS: a network cannot run on nothing.
     """
     if number < len(batch.classes):
-        return Batch(*(values[number::count] for values in batch))
-    pictures, classes, weights = (values[:1] for values in batch)
+        pictures, classes, weights = batch
+        return Batch(pictures[number::count], classes[number::count], weights[number::count])
+    pictures, classes, weights = batch.pictures[:1], batch.classes[:1], batch.weights[:1]
     return Batch(pictures, np.full_like(classes, NO_CLASS), np.zeros_like(weights))

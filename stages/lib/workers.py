@@ -45,15 +45,15 @@ def read_cluster(text: str | None) -> Cluster:
         raise _misconfigured(f"must list chief and worker in its cluster, got {sorted(cluster)}")
     if len(set(addresses)) < len(addresses):
         raise _misconfigured(f"names an address twice in its cluster: {', '.join(addresses)}")
-    job, index = task.get("type"), str(task.get("index"))
-    count = len(cluster.get(job, [])) if job in JOBS else 0
+    own, index = str(task.get("type")), str(task.get("index"))
+    count = len(cluster.get(own, [])) if own in JOBS else 0
     if not count:
-        raise _misconfigured(f"must name a job of its cluster as task.type, got {job!r}")
+        raise _misconfigured(f"must name a job of its cluster as task.type, got {own!r}")
     if not index.isdecimal() or int(index) >= count:
         raise _misconfigured(
-            f"must give task.index of {job} from 0 to {count - 1}, got {task.get('index')!r}"
+            f"must give task.index of {own} from 0 to {count - 1}, got {task.get('index')!r}"
         )
-    return Cluster(tuple(addresses), starts[job] + int(index))
+    return Cluster(tuple(addresses), starts[own] + int(index))
 
 
 def meet(cluster: Cluster, key: str, limit: float) -> None:

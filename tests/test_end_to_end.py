@@ -20,6 +20,18 @@ SMALL = {
     "augment": {"height": 32, "width": 32, "target_per_class": 20},
     "train": {"epochs": 2, "options": {"width": 8}},
     "export": {"descriptions": {}},
+    # A dozen test pictures after two epochs meet no floor.
+    "gate": {
+        "metrics": [
+            {"metric": "evaluate.accuracy", "direction": "higher", "tolerance": 0.01, "floor": None}
+        ],
+        "health": {
+            "removed_share": 0.5,
+            "lost_share": 0.1,
+            "lost_class_share": 0.25,
+            "smallest_class": 1,
+        },
+    },
 }
 
 
@@ -94,6 +106,20 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 def test_a_second_run_skips_everything(clone: Clone) -> None:
     assert clone.repro() == []
     assert clone.run("git", "status", "--porcelain") == ""
+
+
+def test_the_gate_passes_what_was_run_and_nothing_that_was_not(clone: Clone) -> None:
+    gate = [sys.executable, "-m", "tools.gate", "--base", "HEAD"]
+
+    said = clone.run(*gate)
+    clone.change_params({"train": {"epochs": 3}})
+    done = subprocess.run(gate, cwd=clone.folder, capture_output=True, text=True, check=False)
+    clone.run("git", "checkout", "--quiet", "params.yaml")
+
+    assert "gate: passed" in said
+    assert "paired on the same" in said
+    assert done.returncode == 2
+    assert "train is out of date (params changed: train.epochs 2 → 3)" in done.stdout
 
 
 def test_the_planted_faults_are_found(clone: Clone) -> None:

@@ -350,7 +350,7 @@ def test_a_killed_worker_ends_the_others_and_training_goes_on_to_the_same_bits(
 
     assert "epoch   2 of 5" in said_before, said_before
     assert code == 1, said
-    assert seconds < 3 * LOST_AFTER
+    assert seconds < LOST_AFTER + 50  # what it takes the others to end, on a busy machine
     errors = [line for line in said.splitlines() if "error" in line.lower()]
     assert len(errors) == 1, said
     assert errors[0].startswith("train: error: lost a worker (127.0.0.1:"), said

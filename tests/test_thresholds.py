@@ -91,6 +91,7 @@ def test_validation_gains_and_the_figures_are_those_of_the_folded_model() -> Non
     assert 0 < figures["threshold"] < 1
 
 
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 def test_the_export_answers_as_keras_does(tmp_path: Path) -> None:
     model, val = two_class_model()
     fold_threshold(model, val, "macro_f1")

@@ -6,10 +6,10 @@ BASE := main
 # Stages are run as `python -m stages.<name>`: this environment's Python, whatever is active outside.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test lint report review gate preset bench lock
+.PHONY: help setup repro test test-slow lint report review gate preset bench lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 repro: $(VENV)/.installed ## set up, run what is out of date in the pipeline, show the result
 	@python -m tools.check
@@ -17,7 +17,10 @@ repro: $(VENV)/.installed ## set up, run what is out of date in the pipeline, sh
 	@python -m tools.summary
 
 test: $(VENV)/.installed-dev ## set up and run the tests
-	@python -m pytest
+	@python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## the tests that run whole DVC experiments
+	@python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev ## style, formatting and types
 	@ruff check .

@@ -17,6 +17,8 @@ from test_end_to_end import Clone
 from stages.lib.table import PREDICTIONS, SPLIT, read_table
 from tools.crossval import POOLED
 
+pytestmark = pytest.mark.slow
+
 
 def start(clone: Clone, *arguments: str) -> "subprocess.Popen[str]":
     """Start crossval in the clone, with its children in a group of their own."""

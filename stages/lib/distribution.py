@@ -66,15 +66,11 @@ class Distribution:
         return on_all
 
     def share(self, batch: Batch) -> tuple[Any, ...]:
-        """Return the parts of a batch for the replicas of this process; the batch where there are
-        none.
-        """
+        """Return the parts of a batch for this process' replicas, or all where it is alone."""
         if self.strategy is None:
             return tuple(batch)
-        parts = [
-            share_of(batch, self.first + number, self.replicas)
-            for number in range(self.replicas // self.workers)
-        ]
+        own = range(self.first, self.first + self.replicas // self.workers)
+        parts = [share_of(batch, number, self.replicas) for number in own]
         return tuple(self._spread(of_all) for of_all in zip(*parts, strict=True))
 
     def align(self, model: keras.Model, averages: Sequence[Any]) -> None:
@@ -93,9 +89,9 @@ class Distribution:
             return
 
         def average() -> None:
-            context = tf.distribute.get_replica_context()
             # A value as it is read bears no device, and between workers one is asked for.
             values = [tf.identity(tf.convert_to_tensor(variable)) for variable in own]
+            context = tf.distribute.get_replica_context()
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, mean in zip(own, means, strict=True):
                 variable.assign(mean)
@@ -138,6 +134,13 @@ class Distribution:
         if self.workers > 1:
             with suppress(tf.errors.OpError) if self.is_chief else self.guarded():
                 self._sum(np.zeros(1, np.int64))
+
+    def predictor(self, model: keras.Model) -> Callable[[NDArray[Any]], Any]:
+        """Return a function from a batch to the model's output, by this process alone."""
+        if self.strategy is None:
+            return model.predict_on_batch  # type: ignore[no-any-return]
+        # Keras' own would give every replica the whole batch, and join what all of them answer.
+        return tf.function(lambda batch: model(batch, training=False))  # type: ignore[no-any-return]
 
     def released(self, model: keras.Model) -> keras.Model:
         """Return the model with variables of this process alone."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from stages.lib.distribution import ALONE, Distribution
 from stages.lib.feeding import NO_TRANSFORMS, Feed
 from stages.lib.keras_runtime import keras
 from stages.lib.models.transfer import features, free_from
@@ -90,12 +91,16 @@ def fit_head(
 ) -> pd.DataFrame:
     """Train what follows the pooled features, on features computed once; return the history."""
     frozen, folder = features(model), checkpoints.folder
+    distribution = checkpoints.distribution
     learned, judged = (
-        feed.over(feature_array(frozen, feed.pictures, folder / f"{name}.npy"), NO_TRANSFORMS)
+        feed.over(
+            feature_array(frozen, feed.pictures, folder / f"{name}.npy", distribution),
+            NO_TRANSFORMS,
+        )
         for name, feed in (("train", train), ("val", val))
     )
     head = keras.Model(frozen.output, model.output, name="head")
-    trainer = Trainer(head, optimizer(recipe.peak), recipe, checkpoints.distribution)
+    trainer = Trainer(head, optimizer(recipe.peak), recipe, distribution)
     return fit(trainer, learned, judged, checkpoints.part("head"), observe)
 
 
@@ -104,12 +109,18 @@ def _observe_after(observe: Observer, done: int, row: Mapping[str, float]) -> No
     observe({**row, "epoch": row["epoch"] + done})
 
 
-def feature_array(frozen: keras.Model, pictures: NDArray[Any], path: Path) -> NDArray[np.float32]:
+def feature_array(
+    frozen: keras.Model,
+    pictures: NDArray[Any],
+    path: Path,
+    distribution: Distribution = ALONE,
+) -> NDArray[np.float32]:
     """Return the features (images, channels) of all pictures, mapped from a file at `path`.
 
     A file that is already there is taken as it is: it belongs to a run that was interrupted.
     """
     if not path.exists():
+        predict = distribution.predictor(frozen)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"unfinished-{path.name}")
         shape = (len(pictures), frozen.output_shape[-1])
@@ -117,7 +128,7 @@ def feature_array(frozen: keras.Model, pictures: NDArray[Any], path: Path) -> ND
         starts = range(0, len(pictures), BATCH)
         for start in track(starts, len(starts), "features", "batches"):
             batch = np.asarray(pictures[start : start + BATCH])
-            array[start : start + len(batch)] = frozen.predict_on_batch(batch)
+            array[start : start + len(batch)] = predict(batch)
         array.flush()
         unfinished.replace(path)
     mapped: NDArray[np.float32] = np.load(path, mmap_mode="r")

@@ -18,12 +18,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from stages.lib.feeding import NO_TRANSFORMS, Batch, Feed  # noqa: E402
 
 BATCH, SIDE, CLASSES = 512, 32, 10
 WARM_UP, STEPS = 2, 10
@@ -67,7 +70,7 @@ print(batch / statistics.median(seconds[warm_up:]))
 
 def ours(activation: str, precision: str, deterministic: bool) -> float:
     """Return images per second of `train`'s own step and feed."""
-    from stages.lib.feeding import Batch
+    # The parent process starts no TensorFlow, which would hold memory and threads beside the rest.
     from stages.lib.keras_runtime import seed_everything
     from stages.lib.models import adapt, build_model
     from stages.lib.precision import choose_precision, use_precision
@@ -103,12 +106,8 @@ def fed() -> float:
     return images / (time.perf_counter() - started)
 
 
-def random_feed(images: int):  # type: ignore[no-untyped-def]
+def random_feed(images: int) -> Feed:
     """Return a feed of random pixels."""
-    from dataclasses import replace
-
-    from stages.lib.feeding import NO_TRANSFORMS, Feed
-
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (images, SIDE, SIDE, 3), dtype=np.uint8)
     transforms = replace(NO_TRANSFORMS, horizontal_flip=True, shift=0.0625)
@@ -152,7 +151,7 @@ def main() -> None:
         own(f"ours, {activation}", [activation, "auto", True])
         if arguments.torch:
             given = json.dumps([activation, os.cpu_count(), BATCH, SIDE, WARM_UP, STEPS])
-            runs[f"PyTorch, {activation}"] = lambda given=given: in_a_process(  # type: ignore[misc]
+            runs[f"PyTorch, {activation}"] = lambda given=given: in_a_process(
                 arguments.torch, "-c", TORCH, given
             )
     own(f"ours, {activations[0]}, not deterministic", [activations[0], "auto", False])

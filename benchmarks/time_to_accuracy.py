@@ -11,6 +11,7 @@ at the end, is of the epoch that was best in validation.
 """
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -74,10 +76,6 @@ def run(folder: Path, stage: str) -> list[tuple[float, str]]:
 
 def figures(folder: Path) -> dict[str, str]:
     """Train and evaluate in a prepared folder; return a row of the table."""
-    import json
-
-    import pandas as pd
-
     run(folder, "augment")
     lines = run(folder, "train")
     run(folder, "evaluate")

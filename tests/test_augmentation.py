@@ -83,7 +83,7 @@ def test_a_policy_is_built_once_per_process() -> None:
         ({"name": "HorizontalFlip", "probability": 0.5}, "(HorizontalFlip): "),
         ({"name": "HorizontalFlip", "p": 1.5}, "(HorizontalFlip): "),
         ({"name": "Affine", "rotate": "far"}, "(Affine): "),
-        # The abstract class of the library can be built, and raises this at the first picture.
+        # An abstract class of the library, whose error has no words: its kind has to do.
         ({"name": "BasicTransform"}, "(BasicTransform): NotImplementedError"),
     ],
 )

@@ -3,8 +3,7 @@
 Reads:  models/classifier, data/dataset
 Writes: data/predictions.parquet, data/mistakes.csv, data/grad_cam.npy, metrics/evaluate.json,
         metrics/confusion.json and, below metrics/plots, per_class.csv, confusion.csv, top_k.csv,
-        reliability.csv, roc.csv, precision_recall.csv; metrics/evaluate_timing.json (no DVC output,
-        because a clock never gives equal bytes twice)
+        reliability.csv, roc.csv, precision_recall.csv; metrics/evaluate_timing.json (no DVC output)
 """
 
 import hashlib
@@ -45,7 +44,7 @@ from stages.lib.errors import run_stage
 from stages.lib.files import replacing
 from stages.lib.hashing import fingerprint
 from stages.lib.intervals import Counts, wilson
-from stages.lib.metrics import METRICS, write_metrics, write_plot
+from stages.lib.metrics import METRICS, write_metrics, write_plot, write_timing
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.ranking import curve_tables, ranking_table
@@ -170,13 +169,6 @@ def write_array(path: Path, array: NDArray[np.uint8]) -> None:
         np.save(stream, array)
 
 
-def write_timing(images: int, seconds: float) -> None:
-    """Write metrics/evaluate_timing.json."""
-    timing = {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 1)}
-    text = json.dumps(timing, indent=2, sort_keys=True) + "\n"
-    (METRICS / "evaluate_timing.json").write_text(text, encoding="utf-8")
-
-
 def sentence(figures: dict[str, Any], images_per_second: float) -> str:
     """Return the line that the stage ends with."""
     return (
@@ -211,7 +203,7 @@ def main() -> None:
     write_array(Path("data/grad_cam.npy"), painted)
     write_metrics("evaluate", defined_only(figures), leaky)
     write_confusion(matrix, names)
-    write_timing(len(index), seconds)
+    write_timing("evaluate", seconds, len(index))
     for name, table in tables.items():
         write_plot(name, table)
     summarise("evaluate", sentence(figures, len(index) / seconds), leaky)

@@ -2,10 +2,9 @@
 
 Reads:  data/dataset
 Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metrics/train_timing.json
-        (no DVC output, because a clock never gives equal bytes twice)
+        (no DVC output)
 """
 
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -29,7 +28,7 @@ from stages.lib.hashing import fingerprint
 from stages.lib.imbalance import balanced_weights
 from stages.lib.judging import judge
 from stages.lib.keras_runtime import describe_environment, keras, seed_everything
-from stages.lib.metrics import METRICS, write_metrics, write_plot
+from stages.lib.metrics import write_metrics, write_plot, write_timing
 from stages.lib.models import FITTED, adapt, build_model, call_with_options
 from stages.lib.models.filters_kmeans import clustering_metrics, nearest_clusters
 from stages.lib.params import STRICT, CacheParams, load_params
@@ -238,15 +237,6 @@ def write_results(
     )
 
 
-def write_timing(seconds: float, pictures: int) -> None:
-    """Write how long training took, and how many pictures it learned from in all per second."""
-    timing = {
-        "seconds": round(seconds, 1),
-        "images_per_second": round(pictures / seconds, 1),
-    }
-    (METRICS / "train_timing.json").write_text(json.dumps(timing, indent=2, sort_keys=True) + "\n")
-
-
 def main() -> None:
     """Train on the arrays that augment made; of several workers the chief alone writes."""
     params = load_params(Params, "train")
@@ -270,7 +260,7 @@ def main() -> None:
     seconds = time.monotonic() - started
     if distribution.is_chief:
         write_results(Classifier(model, names), history, val, params, seconds, is_leaky(index))
-        write_timing(seconds, len(history) * len(pictures))
+        write_timing("train", seconds, len(history) * len(pictures))
     checkpoints.remove()
     distribution.finish()
 

@@ -128,6 +128,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "schedule": ScheduleParams("one_cycle", warmup=0.3, patience=1, factor=0.5, minimum=0.0),
         "learning_rate": 0.05,
     },
+    "muon, one cycle": {
+        "optimizer": OptimizerParams("muon", momentum=0.85, weight_decay=0.01),
+        "schedule": ScheduleParams("one_cycle", warmup=0.3, patience=1, factor=0.5, minimum=0.0),
+        "learning_rate": 0.1,
+    },
     "adam, cosine": {
         "optimizer": OptimizerParams("adam", momentum=0.9, weight_decay=0.0),
         "schedule": ScheduleParams("cosine", warmup=0.0, patience=1, factor=0.5, minimum=0.0),

@@ -8,9 +8,9 @@ at the end of every epoch.
 
 import faulthandler
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -222,18 +222,25 @@ def _connect(cluster: Cluster) -> Any:
     """Return the strategy of workers that have just met.
 
     TensorFlow waits for the others inside a call that no other thread can interrupt, for an hour;
-    the one way out is a timer that ends the process.
+    the one way out is a timer that ends the process, and that can say nothing when it does.
     """
-    faulthandler.dump_traceback_later(START_LIMIT, exit=True, file=sys.__stderr__ or 2)
+    print(
+        f"train: all workers have met and connect; where this takes {START_LIMIT:g} s, one of them "
+        "has gone and this process ends: start all of them again",
+        flush=True,
+    )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            faulthandler.dump_traceback_later(START_LIMIT, exit=True, file=nowhere)
+            try:
+                return tf.distribute.MultiWorkerMirroredStrategy()
+            finally:
+                faulthandler.cancel_dump_traceback_later()
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(
             f"the workers {', '.join(cluster.addresses)} have met but cannot be connected "
             f"({str(error).splitlines()[0]}); see that the ports are free and open to each other"
         ) from error
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def share_of(batch: Batch, number: int, count: int) -> Batch:

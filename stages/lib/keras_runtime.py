@@ -1,4 +1,8 @@
-"""Starts TensorFlow quietly and deterministically: the one door through which Keras enters."""
+"""Starts TensorFlow quietly and deterministically: the one door through which Keras enters.
+
+The pipeline runs on TensorFlow. The models alone build on JAX and PyTorch too, where KERAS_BACKEND
+names one of these and TensorFlow need not be there; `tf` is then None.
+"""
 
 import contextlib
 import os
@@ -6,6 +10,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -35,10 +40,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 with _quiet_start():
     import keras
-    import tensorflow as tf
 
-    # The search for devices prints as well, whenever it is first made.
-    DEVICES = sorted({device.device_type for device in tf.config.list_physical_devices()})
+    tf: Any = None
+    DEVICES: list[str] = []
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # The search for devices prints as well, whenever it is first made.
+        DEVICES = sorted({device.device_type for device in tf.config.list_physical_devices()})
 
 __all__ = ["DEVICES", "describe_environment", "keras", "seed_everything", "tf"]
 

@@ -28,6 +28,15 @@ def write_metrics(stage: str, values: Mapping[str, Any], leaky: bool = False) ->
     (METRICS / f"{stage}.json").write_text(text, encoding="utf-8")
 
 
+def write_timing(stage: str, seconds: float, images: int) -> None:
+    """Write metrics/<stage>_timing.json, which is no DVC output, because a clock never gives equal
+    bytes twice.
+    """
+    timing = {"images_per_second": round(images / seconds, 1), "seconds": round(seconds, 1)}
+    text = json.dumps(timing, indent=2) + "\n"
+    (METRICS / f"{stage}_timing.json").write_text(text, encoding="utf-8")
+
+
 def read_metrics(stage: str) -> dict[str, Any]:
     """Return metrics/<stage>.json."""
     content: dict[str, Any] = json.loads((METRICS / f"{stage}.json").read_text(encoding="utf-8"))

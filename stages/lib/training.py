@@ -17,6 +17,7 @@ from stages.lib.errors import InputError
 from stages.lib.feeding import Feed
 from stages.lib.judging import count_right, judge, make_assess
 from stages.lib.keras_runtime import keras, tf
+from stages.lib.muon import Muon
 from stages.lib.params import STRICT
 from stages.lib.progress import open_bar
 from stages.lib.resuming import Checkpoints, Moment, Weights
@@ -28,11 +29,11 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 @checked_dataclass(frozen=True, config=STRICT)
 class OptimizerParams:
-    """The section train.optimizer. momentum: of sgd, which is Nesterov's. weight_decay: decoupled
-    from the gradient (AdamW, SGDW).
+    """The section train.optimizer. momentum: of sgd and muon, which is Nesterov's. weight_decay:
+    decoupled from the gradient (AdamW, SGDW).
     """
 
-    kind: Literal["sgd", "adam", "adamw"]
+    kind: Literal["sgd", "muon", "adam", "adamw"]
     momentum: Rate
     weight_decay: Rate
 
@@ -59,9 +60,9 @@ class Recipe:
 def make_optimizer(params: OptimizerParams, peak: float) -> keras.optimizers.Optimizer:
     """Return the optimiser that the params name."""
     decay = params.weight_decay or None
-    if params.kind == "sgd":
-        momentum = params.momentum
-        return keras.optimizers.SGD(peak, momentum, nesterov=momentum > 0, weight_decay=decay)
+    if params.kind in ("sgd", "muon"):
+        momentum, kind = params.momentum, Muon if params.kind == "muon" else keras.optimizers.SGD
+        return kind(peak, momentum, nesterov=momentum > 0, weight_decay=decay)
     kind = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[params.kind]
     return kind(peak, weight_decay=decay or 0.0 if params.kind == "adamw" else decay)
 

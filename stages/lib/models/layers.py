@@ -17,7 +17,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
     The weights and the result are those of `keras.layers.BatchNormalization`, which on TensorFlow
     runs as a dozen small operations and takes longer than the convolutions around it on a CPU. The
     moving variance is that of the sample (n − 1), as TensorFlow's fused operation gives it. Under
-    mixed precision the pictures are of the compute type, weights and statistics of 32 bits.
+    mixed precision the pictures are of the compute type, weights and statistics of 32 bits. On
+    other backends it is Keras' own operation.
 
     offset_factor: what beta is multiplied by before it is added. Plain gradient descent moves the
     offset its square times as fast.
@@ -29,6 +30,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Return the normalised pictures; in training the moving statistics take one step."""
+        if tf is None:
+            rest = ops.cast(self.beta * (self.offset_factor - 1), self.compute_dtype)
+            return super().call(inputs, training=training) + rest
         if not training:
             return self._fused(inputs, self.moving_mean, self.moving_variance, is_training=False)[0]
         empty = tf.constant([], tf.float32)
@@ -153,6 +157,10 @@ class Views(keras.layers.Layer):  # type: ignore[misc]
             views += [wider[:, :-2, :-2], wider[:, 2:, 2:]]
         return ops.concatenate([turn for x in views for turn in (x, ops.flip(x, axis=2))], axis=0)
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape with an open number of views."""
+        return (None, *input_shape[1:])
+
     def get_config(self) -> dict[str, Any]:
         """Return what it takes to build the layer anew."""
         return {**super().get_config(), "kind": self.kind}
@@ -174,6 +182,10 @@ class MeanOfViews(keras.layers.Layer):  # type: ignore[misc]
         weights = Views.WEIGHTS[self.kind]
         views = ops.reshape(inputs, (len(weights), -1, inputs.shape[-1]))
         return sum(weight * views[number] for number, weight in enumerate(weights))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return the shape of the means, of an open number of pictures."""
+        return (None, *input_shape[1:])
 
     def get_config(self) -> dict[str, Any]:
         """Return what it takes to build the layer anew."""

@@ -144,7 +144,7 @@ def write_arrays(
         places[split] = (array, create_array(array, shape))
     batches = plan_batches(index, places, math.prod(how.shape))
     write = partial(write_batch, how=how, transforms=json.dumps(transforms), project=Path.cwd())
-    checksums = chain.from_iterable(map_in_order(write, batches, parallel, "augment", "batches"))
+    checksums = chain.from_iterable(map_in_order(write, batches, parallel, "augment", "images"))
     return index.assign(crc32=np.fromiter(checksums, np.uint32, len(index)))
 
 

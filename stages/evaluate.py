@@ -98,7 +98,10 @@ def evaluate_metrics(
     names: list[str],
     params: Params,
 ) -> dict[str, Any]:
-    """Return the headline figures; None for what this test set leaves undefined."""
+    """Return the headline figures; None for what this test set leaves undefined.
+
+    The baseline is an answer that is always the test set's largest class.
+    """
     n, correct, per_class = len(predictions), int(predictions["correct"].sum()), tables["per_class"]
     low, high = wilson(correct, n, params.confidence)
     f1_low, f1_high = macro_f1_interval(matrix, params.confidence, params.resamples, params.seed)
@@ -109,6 +112,7 @@ def evaluate_metrics(
         "accuracy_low": low,
         "accuracy_high": high,
         "balanced_accuracy": per_class["recall"].mean(),
+        "baseline_accuracy": per_class["n"].max() / n,
         "confidence_level": params.confidence,
         "n": n,
         "correct": correct,
@@ -206,6 +210,11 @@ def main() -> None:
     write_timing("evaluate", seconds, len(index))
     for name, table in tables.items():
         write_plot(name, table)
+    if figures["accuracy_low"] <= figures["baseline_accuracy"]:
+        print(
+            "evaluate: warning: not proven to be better than always giving the same answer, which "
+            f"is right for {figures['baseline_accuracy']:.2%} of the test set"
+        )
     summarise("evaluate", sentence(figures, len(index) / seconds), leaky)
 
 

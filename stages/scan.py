@@ -142,7 +142,7 @@ def main() -> None:
     summarise(
         "scan",
         f"read {counts['files']:,} files ({counts['files'] - remembered:,} measured, "
-        f"{remembered:,} remembered): {counts['ok']:,} ok, {counts['suspect']:,} suspect, "
+        f"{remembered:,} of known content): {counts['ok']:,} ok, {counts['suspect']:,} suspect, "
         f"{counts['corrupt']:,} corrupt, {counts['unsupported']:,} unsupported",
     )
 

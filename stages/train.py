@@ -29,7 +29,7 @@ from stages.lib.imbalance import balanced_weights
 from stages.lib.judging import judge
 from stages.lib.keras_runtime import describe_environment, keras, seed_everything
 from stages.lib.metrics import write_metrics, write_plot, write_timing
-from stages.lib.models import FITTED, adapt, build_model, call_with_options
+from stages.lib.models import FITTED, adapt, build_model, check_options
 from stages.lib.models.filters_kmeans import clustering_metrics, nearest_clusters
 from stages.lib.params import STRICT, CacheParams, load_params
 from stages.lib.precision import Precision, choose_precision, use_precision
@@ -175,9 +175,9 @@ def fit_at_once(
     train: Feed, val: Feed, num_classes: int, params: Params
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Return a model that is fitted without epochs, and one row of figures."""
+    check_options(params.model, params.options)
     fitted = FITTED[params.model]
-    given = (train.pictures, train.classes, num_classes, params.seed)
-    model = call_with_options(fitted, params.options, *given)
+    model = fitted(train.pictures, train.classes, num_classes, params.seed, **params.options)
     loss, accuracy = judge(model, train)
     val_loss, val_accuracy = judge(model, val)
     row = {"epoch": 1, "loss": loss, "accuracy": accuracy, "learning_rate": 0.0}

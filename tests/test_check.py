@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from stages.lib.errors import InputError
+from stages.lib.params import read_params_file
 from tools import check
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +36,11 @@ def test_what_is_right_passes() -> None:
         ("min_side: 16", "min_side: 0", "clean.min_side: Input should be greater than"),
         ("source: demo", "source: no/such/folder", "'no/such/folder' does not exist"),
         ("backend: loky", "backend: lokey", "parallel.backend"),
+        ("  epochs: ", "  epochs: thirty # ", "train.epochs: Input should be a valid integer"),
+        ("model: compact_cnn", "model: compct_cnn", "did you mean 'compact_cnn'?"),
+        ("    width: ", "    widht: ", "unknown option 'widht', did you mean 'width'?"),
+        ("  top_k: ", "  top_k: 1 # ", "evaluate.top_k"),
+        ("  parity_images: ", "  parity_images: many # ", "export.parity_images"),
     ],
 )
 def test_a_mistake_in_params_is_named(before: str, after: str, sentence: str) -> None:
@@ -45,6 +52,17 @@ def test_a_mistake_in_params_is_named(before: str, after: str, sentence: str) ->
         check.main()
 
     assert sentence in str(refusal.value)
+
+
+def test_what_the_last_run_has_seen_is_not_looked_at_again() -> None:
+    """So that a run in which nothing has changed does not load TensorFlow."""
+    section = read_params_file(PARAMS)["train"]
+    lock = {"stages": {"train": {"params": {"params.yaml": {"train": section}}}}}
+    YAML().dump(lock, Path("dvc.lock"))
+
+    assert check.has_run_with("train", section)
+    assert not check.has_run_with("train", section | {"epochs": 1})
+    assert not check.has_run_with("evaluate", {})
 
 
 def test_a_mistake_in_overrides_is_named() -> None:

@@ -53,7 +53,7 @@ def test_the_fused_batch_normalisation_equals_that_of_keras(training: bool) -> N
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("resnet", {}, "train.model must be one of compact_cnn"),
+        ("resnet", {}, "train.model: unknown model 'resnet'; known: compact_cnn"),
         ("compact_cnn", {"widht": 8}, "unknown option 'widht', did you mean 'width'"),
         ("compact_cnn", {"width": 8.5}, r"train.options.width: .* got 8.5"),
         ("compact_cnn", {"width": "8"}, r"train.options.width: .* got '8'"),

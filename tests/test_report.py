@@ -324,6 +324,7 @@ class Run:
             "accuracy": right / n,
             "accuracy_low": 0.2077,
             "accuracy_high": 0.9385,
+            "baseline_accuracy": predictions["label"].value_counts().max() / n,
             "confidence_level": 0.95,
             "n": n,
             "correct": right,

@@ -162,8 +162,8 @@ def test_no_number_of_workers_no_backend_and_no_cache_changes_a_byte(
             said.append(capfd.readouterr().out)
 
     assert len(set(results)) == 1
-    assert all("(97 measured, 0 remembered)" in words for words in said[0::2])
-    assert all("(0 measured, 97 remembered)" in words for words in said[1::2])
+    assert all("(97 measured, 0 of known content)" in words for words in said[0::2])
+    assert all("(0 measured, 97 of known content)" in words for words in said[1::2])
     table = read_table(Path("data/scan.parquet"), SCAN)
     assert table["verdict"].value_counts().to_dict() == {"ok": 94, "corrupt": 3}
     assert read_metrics("scan")["files"] == 97
@@ -187,7 +187,7 @@ def test_a_file_keeps_its_measures_under_another_name_and_place(
         before[measures].sort_values(["image_id", "label"], ignore_index=True),
         after[measures].sort_values(["image_id", "label"], ignore_index=True),
     )
-    assert "(0 measured, 97 remembered)" in capfd.readouterr().out
+    assert "(0 measured, 97 of known content)" in capfd.readouterr().out
 
 
 def test_only_new_bytes_are_measured(
@@ -203,7 +203,7 @@ def test_only_new_bytes_are_measured(
     listed(many | {"cat/new.png": picture_file(1000), "cat/copy.png": many["cat/000.png"]})
     scan.main()
 
-    assert "(1 measured, 98 remembered)" in capfd.readouterr().out
+    assert "(1 measured, 98 of known content)" in capfd.readouterr().out
 
 
 def test_a_changed_budget_of_pixels_asks_for_new_measures(
@@ -266,7 +266,7 @@ def test_a_run_killed_half_way_is_taken_up_where_it_stopped(
 
     resumed = scan_bytes()
 
-    remembered = int(re.search(r"measured, (\d+) remembered", capfd.readouterr().out)[1])
+    remembered = int(re.search(r"measured, (\d+) of known content", capfd.readouterr().out)[1])
     assert 256 <= remembered < 800
     assert len(children) == 2
     wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))

@@ -27,6 +27,7 @@ METRICS: dict[str, dict[str, Any]] = {
         "accuracy": 0.988235,
         "accuracy_low": 0.958,
         "accuracy_high": 0.9968,
+        "baseline_accuracy": 0.23,
         "correct": 168,
         "n": 170,
         "macro_f1": 0.98,
@@ -39,6 +40,7 @@ def test_every_line_says_what_the_metrics_say() -> None:
     lines = dict(summary_lines(METRICS))
 
     assert lines["test accuracy"].startswith("98.82%  (168 of 170; interval 95.80% to 99.68%)")
+    assert lines["baseline"] == "23.00%  (always the same answer)"
     assert lines["leaks"].startswith("0 ")
     assert lines["images"] == (
         "kept 1,702 of 1,893: 41 corrupt, 2 unsupported, 96 duplicates, "
@@ -48,6 +50,13 @@ def test_every_line_says_what_the_metrics_say() -> None:
     assert lines["split"] == "train 1,192, val 340, test 170"
     assert lines["model"] == "281,576 parameters, best epoch 19 of 20"
     assert lines["test set"] == "0123456789abcdef"
+
+
+def test_a_model_that_may_be_no_better_than_one_answer_says_so() -> None:
+    poor = {**METRICS["evaluate"], "accuracy_low": 0.2}
+    lines = dict(summary_lines({**METRICS, "evaluate": poor}))
+
+    assert lines["baseline"].endswith("not proven to be better")
 
 
 def with_split(**more: int | bool) -> dict[str, dict[str, Any]]:

@@ -108,7 +108,9 @@ def main() -> None:
     shown = table.head(wanted.limit)
     tiles = make_tiles(shown["uri"].tolist())
     sides = split.set_index("uri")["split"]
-    noise = noise_estimate(class_numbers(found.rows, found.names), found.probabilities)
+    labels = class_numbers(found.rows, found.names)
+    noise = noise_estimate(labels, found.probabilities)
+    agreed = float((found.probabilities.argmax(axis=1) == labels).mean())
     with replacing(AUDIT) as folder:
         folder.mkdir()
         table.to_csv(folder / "doubts.csv", index=False, lineterminator="\n", float_format="%.4f")
@@ -123,13 +125,15 @@ def main() -> None:
             total=len(table),
             audited=len(found.rows),
             noise=noise,
+            agreed=agreed,
             how=found.how,
             labels=found.names,
         )
     summarise(
         "audit",
-        f"{len(table):,} of {len(found.rows):,} labels are in doubt by {found.how} (about "
-        f"{noise:.1%} may be wrong); look at {AUDIT}/index.html",
+        f"{len(table):,} of {len(found.rows):,} labels are in doubt by {found.how}, which agrees "
+        f"with {agreed:.1%} of the labels (about {noise:.1%} may be wrong); look at "
+        f"{AUDIT}/index.html",
     )
 
 

@@ -5,6 +5,9 @@ its earlier outputs out of the way (they come back from the cache on the next go
 """
 
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from stages import augment, clean, download, report, scan, split
 from stages.lib.errors import InputError, run_stage
@@ -14,8 +17,6 @@ from stages.lib.params import PARAMS_FILE, close_match, load_params, read_params
 from tools.gate_rules import GateParams
 
 COMPLETE = Path("presets/demo.yaml")
-# The sections of the other stages are held against the demo's keys: loading TensorFlow takes longer
-# than all the rest of a run in which nothing has changed.
 LIGHT_STAGES = {
     "download": download.Params,
     "scan": scan.Params,
@@ -24,6 +25,9 @@ LIGHT_STAGES = {
     "augment": augment.Params,
     "report": report.Params,
 }
+# Their modules load TensorFlow, which takes longer than all the rest of a run in which nothing has
+# changed; so their values are looked at only where the last run has not seen them.
+HEAVY_STAGES = ("train", "evaluate", "export")
 
 
 def check_keys(path: Path = PARAMS_FILE) -> None:
@@ -41,6 +45,28 @@ def check_keys(path: Path = PARAMS_FILE) -> None:
                 raise InputError(f"{path}: {section}.{key} is missing; compare with {COMPLETE}")
 
 
+def has_run_with(stage: str, section: Any, lock: Path = Path("dvc.lock")) -> bool:
+    """Tell whether the stage's last good run was with this very section of params.yaml."""
+    if not lock.is_file():
+        return False
+    recorded = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"].get(stage, {})
+    return bool(recorded.get("params", {}).get(str(PARAMS_FILE), {}).get(stage) == section)
+
+
+def check_heavy_stages() -> None:
+    """Raise InputError for a wrong value in the sections of the stages that need TensorFlow."""
+    found = read_params_file(PARAMS_FILE)
+    if all(has_run_with(stage, found[stage]) for stage in HEAVY_STAGES):
+        return
+    from stages import evaluate, export, train
+    from stages.lib.models import check_options
+
+    load_params(evaluate.Params, "evaluate")
+    load_params(export.Params, "export")
+    params = load_params(train.Params, "train")
+    check_options(params.model, params.options)
+
+
 def main() -> None:
     """Check everything that can be checked at once."""
     check_keys()
@@ -50,6 +76,7 @@ def main() -> None:
         load_params(params_class, stage)
     download.check_source(load_params(download.Params, "download"))
     read_overrides()
+    check_heavy_stages()
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ def from_features(split: pd.DataFrame, backbone: str, weights: str) -> OutOfFold
     features = _features(pictures, len(names), backbone, weights)
     groups = rows["uri"].map(split.set_index("uri")["group_id"]).to_numpy()
     labels = class_numbers(rows, names)
+    print(f"audit: fits regressions on the features of {len(labels):,} pictures", flush=True)
     probabilities = fold_by_fold(features, labels, groups)
     seen_by = f"{backbone} ({weights})" if backbone else "the trained classifier"
     how = f"logistic regressions on the features of {seen_by}, over {FOLDS} folds"

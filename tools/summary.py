@@ -13,12 +13,15 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
     """Return pairs of what and how much, from the metrics of each stage by name."""
     split, evaluate = metrics["split"], metrics["evaluate"]
     leaky = " LEAKY" if split.get("leaky", False) else ""
+    better = evaluate["accuracy_low"] > evaluate["baseline_accuracy"]
+    worse = "" if better else ": this model is not proven to be better"
     lines = [
         (
             "test accuracy",
             f"{evaluate['accuracy']:.2%}{leaky}  ({evaluate['correct']:,} of {evaluate['n']:,}; "
             f"interval {evaluate['accuracy_low']:.2%} to {evaluate['accuracy_high']:.2%})",
         ),
+        ("baseline", f"{evaluate['baseline_accuracy']:.2%}  (always the same answer){worse}"),
         ("macro F1", f"{evaluate['macro_f1']:.4f}{leaky}"),
         ("leaks", f"{split['leaks']:,}  between train, val and test"),
         ("images", tally.summary(metrics["clean"])),

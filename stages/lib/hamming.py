@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -17,6 +18,7 @@ Pairs = NDArray[np.int64]
 BANDS, BAND_BITS = 4, 16
 VALUES = 1 << BAND_BITS
 BLOCKS = 64  # pieces of work, each a range of band values
+COMPILED = Path(__file__).parent / "__pycache__"  # where Numba keeps its code
 
 
 def hamming_join(queries: Hashes, hashes: Hashes, radius: int) -> Pairs:
@@ -47,6 +49,8 @@ def hamming_join(queries: Hashes, hashes: Hashes, radius: int) -> Pairs:
         )  # fmt: skip
         return pairs
 
+    if not any(COMPILED.glob("hamming.*.nbi")):
+        print("compiling the search for duplicates, once: up to a minute", flush=True)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         done = threads.map(run, pieces)
         found = list(track(done, len(pieces), "compare hashes", "blocks"))

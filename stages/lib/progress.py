@@ -24,7 +24,8 @@ def track(items: Iterable[T], total: int, description: str, unit: str) -> Iterat
         if now - shown >= SECONDS_BETWEEN_LINES and done < total:
             shown = now
             rate = done / (now - started)
-            print(f"{description}: {done:,} of {total:,} {unit}, {rate:,.0f}/s", flush=True)
+            speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+            print(f"{description}: {done:,} of {total:,} {unit}, {speed}/s", flush=True)
 
 
 def open_bar(total: int, description: str, unit: str) -> tqdm:

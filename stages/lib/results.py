@@ -37,17 +37,16 @@ def headline(
 
     The baseline is what an answer that is always the test set's largest class would get right.
     """
-    sizes = predictions["label"].value_counts().sort_index()
+    baseline = evaluate["baseline_accuracy"]
     few = per_class[per_class["n"] < FEW_PER_CLASS].sort_values(["n", "label"])
-    baseline = int(sizes.max())
     return {
-        "baseline_label": sizes.idxmax(),
-        "baseline": baseline,
+        "baseline_label": predictions["label"].value_counts().sort_index().idxmax(),
+        "better": evaluate["accuracy_low"] > baseline,
         "scale": accuracy_scale(
             evaluate["accuracy_low"],
             evaluate["accuracy"],
             evaluate["accuracy_high"],
-            baseline / evaluate["n"],
+            baseline,
         ),
         "wide": evaluate["accuracy_high"] - evaluate["accuracy_low"] > WIDE_INTERVAL,
         "few": few[["label", "n"]].to_dict("records"),

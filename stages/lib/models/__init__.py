@@ -57,10 +57,8 @@ def build_model(
     input_shape: (height, width, channels); options: keywords of its function, each of which has a
     default. Raises InputError naming the key for an unknown model or option, or a wrong type.
     """
-    if name not in MODELS:
-        known = ", ".join([*MODELS, *FITTED])
-        raise InputError(f"train.model must be one of {known}, got {name!r}")
-    return call_with_options(MODELS[name], options, input_shape, num_classes)
+    check_options(name, options)
+    return MODELS[name](input_shape, num_classes, **options)
 
 
 def adapt(model: keras.Model, pictures: NDArray[np.uint8], seed: int) -> None:
@@ -75,17 +73,19 @@ def adapt(model: keras.Model, pictures: NDArray[np.uint8], seed: int) -> None:
             stem.adapt(np.asarray(pictures[np.sort(drawn)]))
 
 
-def call_with_options(
-    model: Callable[..., keras.Model], options: Mapping[str, Any], *given: Any
-) -> keras.Model:
-    """Return model(*given, **options), with the options held against its signature first.
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Hold the options of a model against the signature of its function.
 
-    Raises InputError naming the key for an unknown option or a wrong type.
+    Raises InputError naming the key for an unknown model or option, or a wrong type.
     """
-    types = get_type_hints(model, include_extras=True)
+    functions = MODELS | FITTED
+    if name not in functions:
+        raise InputError(f"train.model: unknown model {name!r}{close_match(name, functions)}")
+    function = functions[name]
+    types = get_type_hints(function, include_extras=True)
     known: dict[str, Any] = {
         parameter.name: (types[parameter.name], parameter.default)
-        for parameter in inspect.signature(model).parameters.values()
+        for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     for key in options:
@@ -100,4 +100,3 @@ def call_with_options(
         raise InputError(
             f"train.options.{key}: {problem['msg']}, got {problem['input']!r}"
         ) from error
-    return model(*given, **options)

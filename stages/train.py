@@ -2,11 +2,12 @@
 
 Reads:  data/dataset
 Writes: models/classifier, metrics/train.json, metrics/plots/history.csv; metrics/train_timing.json
-        (no DVC output)
+        and .csv (no DVC outputs)
 """
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from stages.lib.hashing import fingerprint
 from stages.lib.imbalance import balanced_weights
 from stages.lib.judging import judge
 from stages.lib.keras_runtime import describe_environment, keras, seed_everything
-from stages.lib.metrics import write_metrics, write_plot, write_timing
+from stages.lib.metrics import METRICS, write_metrics, write_plot, write_timing
 from stages.lib.models import FITTED, adapt, build_model, check_options
 from stages.lib.models.filters_kmeans import clustering_metrics, nearest_clusters
 from stages.lib.params import STRICT, CacheParams, load_params
@@ -237,6 +238,13 @@ def write_results(
     )
 
 
+def write_speeds(speeds: list[tuple[int, float]]) -> None:
+    """Write metrics/train_timing.csv: images per second of each epoch that this run has learned."""
+    frame = pd.DataFrame(speeds, columns=["epoch", "images_per_second"])
+    path = METRICS / "train_timing.csv"
+    frame.to_csv(path, index=False, lineterminator="\n", float_format="%.1f")
+
+
 def main() -> None:
     """Train on the arrays that augment made; of several workers the chief alone writes."""
     params = load_params(Params, "train")
@@ -255,12 +263,19 @@ def main() -> None:
     checkpoints = Checkpoints(cache / "training", key, distribution)
     watched = params.tensorboard and distribution.is_chief
     observe = event_writer(cache / "tensorboard" / key) if watched else ignore
+    speeds: list[tuple[int, float]] = []
+
+    def note(row: Mapping[str, float]) -> None:
+        speeds.append((int(row["epoch"]), row["images_per_second"]))
+        observe(row)
+
     started = time.monotonic()
-    model, history = train_model(train, val, len(names), params, checkpoints, observe)
+    model, history = train_model(train, val, len(names), params, checkpoints, note)
     seconds = time.monotonic() - started
     if distribution.is_chief:
         write_results(Classifier(model, names), history, val, params, seconds, is_leaky(index))
         write_timing("train", seconds, len(history) * len(pictures))
+        write_speeds(speeds)
     checkpoints.remove()
     distribution.finish()
 

@@ -291,6 +291,9 @@ def test_a_run_killed_at_three_epochs_ends_with_the_bits_of_one_that_was_not(arr
     assert "goes on after epoch 4, where an earlier run was interrupted" in said
     assert files_of(arrays) == whole
     assert read_metrics("train")["epochs"] == 5
+    speeds = pd.read_csv(arrays / "metrics/train_timing.csv")
+    assert speeds["epoch"].tolist() == [5], "of the epoch that this run has learned"
+    assert (speeds["images_per_second"] > 0).all()
     assert not list((arrays / ".cache").rglob("*.npz"))
 
 

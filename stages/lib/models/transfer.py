@@ -151,7 +151,7 @@ def _load_backbone(backbone: str, weights: str, size: tuple[int, int]) -> keras.
             raise
         raise InputError(
             f"the ImageNet weights of {backbone} cannot be fetched ({error}); fetch them elsewhere "
-            "and name the file"
+            "and name the file in train.options.weights and in train.watch"
         ) from error
     if _is_file(weights):
         _load_weights(network, backbone, weights)

@@ -10,11 +10,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from stages.lib.errors import InputError, run_stage
-from stages.lib.files import replacing
 from stages.lib.progress import summarise, track
 from stages.lib.report_pictures import Tile, file_tile
 from stages.lib.table import (
@@ -25,8 +23,8 @@ from stages.lib.table import (
     SCAN,
     read_table,
 )
+from tools.pages import write_page
 
-TEMPLATES = Path(__file__).parent / "templates"
 SIDE = 192  # pixels of an embedded picture's longer side
 
 Rows = list[dict[str, Any]]
@@ -102,18 +100,6 @@ def make_tiles(uris: list[str]) -> dict[str, Tile | None]:
     return {uri: file_tile(uri, SIDE) for uri in shown}
 
 
-def render(**content: Any) -> str:
-    """Return the page; everything in it is escaped, for labels and paths come from anywhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("review.html").render(**content) + "\n"
-
-
 def read_arguments() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tools.review", description="Review pairs.")
@@ -145,7 +131,9 @@ def main() -> None:
     )
     tiles = make_tiles(sorted(uris.unique()))
     needed = clusters.to_dict("records")
-    text = render(
+    write_page(
+        wanted.output,
+        "review.html",
         sections={name: pair_rows(both, pictures, tiles, needed) for name, both in pairs.items()},
         flagged=[
             {**row, "picture": picture_row(row["uri"], pictures, tiles)}
@@ -156,8 +144,6 @@ def main() -> None:
         level=wanted.level,
         total=len(duplicates),
     )
-    with replacing(wanted.output) as unfinished:
-        unfinished.write_text(text, encoding="utf-8", newline="\n")
     count = sum(len(both) for both in pairs.values())
     summarise(
         "review", f"{wanted.output}: {count:,} of {len(duplicates):,} pairs; open it in a browser"

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from stages.lib.keras_runtime import keras  # noqa: E402
 from stages.lib.models import adapt, build_model  # noqa: E402
+from stages.lib.muon import Muon  # noqa: E402
 
 ops = keras.ops
 SEED = 7
@@ -103,7 +104,7 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=1024)
-    parser.add_argument("--rate", type=float, default=1.0, help="the highest learning rate")
+    parser.add_argument("--rate", type=float, default=0.8, help="the highest learning rate")
     parser.add_argument("--goal", type=float, default=0.94)
     parser.add_argument("--precision", default="mixed_bfloat16", help="or float32, mixed_float16")
     parser.add_argument("--pictures", type=int, help="learn from so many only")
@@ -119,7 +120,7 @@ def main() -> None:
     model = trainable(network, shift=0.1, cutout=0.25)
     steps = wanted.epochs * -(-len(pictures) // wanted.batch)
     model.compile(
-        keras.optimizers.SGD(
+        Muon(
             OneCycle(wanted.rate, steps, 0.2), 0.85, nesterov=True, weight_decay=0.01,
             use_ema=True, ema_momentum=0.98,
         ),

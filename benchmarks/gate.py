@@ -227,11 +227,12 @@ def table(base: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
             "# What the gate stops",
             "",
             f"{stopped} of {len(planted)} planted regressions are stopped, and {alarms} of "
-            f"{len(equal)} reruns with another seed of training raise an alarm. The seed alone moves "
-            f"the accuracy from {min(seeds):.1%} to {max(seeds):.1%}: what costs no more than that "
-            "cannot be told from it on so few pictures, and passes. Each row is a change to the same "
-            f"base (test accuracy {base['accuracy']:.1%} of {base['n']} pictures), run through the "
-            "whole pipeline and then through the gate, with the rules of `presets/demo.yaml` (but no floors, and 10 pictures as the least of a class) on "
+            f"{len(equal)} reruns with another seed of training raise an alarm. The seed alone "
+            f"moves the accuracy from {min(seeds):.1%} to {max(seeds):.1%}: what costs no more than "
+            "that cannot be told from it on so few pictures, and passes. Each row is a change to "
+            f"the same base (test accuracy {base['accuracy']:.1%} of {base['n']} pictures), run "
+            "through the whole pipeline and then through the gate, with the rules of "
+            "`presets/demo.yaml` (but no floors, and 10 pictures as the least of a class) on "
             f"{DEMO_SHARE:.0%} of the demo's pictures. Exit code 0: passed, 1: regression, 2: not "
             "comparable. The test set changes with the data; the gate then asks the base's model "
             "again, on the new test pictures that it has never seen.",

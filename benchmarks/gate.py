@@ -228,8 +228,8 @@ def table(base: dict[str, Any], found: dict[str, dict[str, Any]]) -> str:
             "",
             f"{stopped} of {len(planted)} planted regressions are stopped, and {alarms} of "
             f"{len(equal)} reruns with another seed of training raise an alarm. The seed alone "
-            f"moves the accuracy from {min(seeds):.1%} to {max(seeds):.1%}: what costs no more than "
-            "that cannot be told from it on so few pictures, and passes. Each row is a change to "
+            f"moves the accuracy from {min(seeds):.1%} to {max(seeds):.1%}: what costs no more "
+            "than that cannot be told from it on so few pictures, and passes. Each row is a change to "
             f"the same base (test accuracy {base['accuracy']:.1%} of {base['n']} pictures), run "
             "through the whole pipeline and then through the gate, with the rules of "
             "`presets/demo.yaml` (but no floors, and 10 pictures as the least of a class) on "

@@ -285,7 +285,7 @@ def run(project: Callable[..., Path]) -> Callable[..., None]:
     def make(names: list[str], **params: Any) -> None:
         project(evaluate=params)
         rng, rows = np.random.default_rng(2), []
-        DATASET.mkdir(parents=True)
+        DATASET.mkdir(parents=True, exist_ok=True)
         for split, copies in (("train", 4), ("val", 1), ("test", 5)):
             labels = np.repeat(names, copies)
             shown = list(labels)
@@ -329,6 +329,19 @@ def test_a_mislabelled_picture_is_the_one_mistake_and_its_like_is_found(
     assert painted.shape == (1, 12, 16, 3) and painted.dtype == np.uint8
     timing = json.loads(Path("metrics/evaluate_timing.json").read_text())
     assert timing["images_per_second"] > 0
+
+
+def test_a_model_that_may_be_no_better_than_one_answer_is_told_of(
+    run: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["blue", "red"], grad_cam=0)
+    assert read_metrics("evaluate")["baseline_accuracy"] == 0.5
+    assert "warning" not in capsys.readouterr().out
+
+    run(["blue", "red"], grad_cam=0, confidence=0.9999)
+
+    assert "warning: not proven to be better" in capsys.readouterr().out
+    assert read_metrics("evaluate")["accuracy_low"] < 0.5
 
 
 def test_painted_pictures_are_those_of_the_mistakes(run: Callable[..., None]) -> None:

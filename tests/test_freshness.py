@@ -1,12 +1,18 @@
 """tools.freshness: what DVC says of a pipeline is a doubt, unless it is known to be harmless."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.freshness import frozen_doubts, lock_doubts, param_doubts, status_doubts
+from tools.freshness import _status, frozen_doubts, lock_doubts, param_doubts, status_doubts
 
 FROM_GIT: set[str] = set()
+STAGE = "stages: {copy: {cmd: cp a b, deps: [a], outs: [b]}}\n"
 
 
 def status(kind: str, path: str, state: Any) -> dict[str, Any]:
@@ -96,3 +102,18 @@ def test_a_stage_that_read_what_nobody_wrote_is_a_doubt() -> None:
 
 def test_only_a_frozen_stage_is_named() -> None:
     assert len(frozen_doubts({"a": {"frozen": True}, "b": {"frozen": False}, "c": {}})) == 1
+
+
+def test_a_pipeline_that_is_running_is_to_be_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "dvc.yaml").write_text(STAGE)
+    init = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
+    subprocess.run(init, cwd=tmp_path, check=True)
+    assert "copy" in _status(tmp_path)
+    running = {"pid": os.getpid(), "cmd": "dvc repro"}
+    content = {"read": {}, "write": {str(tmp_path / "b"): running}}
+    (tmp_path / ".dvc/tmp/rwlock").write_text(json.dumps(content))
+
+    assert (
+        _status(tmp_path) == "another DVC command is at work in this folder; wait until it is done"
+    )

@@ -485,6 +485,8 @@ def test_the_headline_warns_of_few_test_pictures_and_a_wide_interval(
 
     assert "Few test pictures: the interval is wide. It spans 73.1 percentage points." in text
     assert "Few test pictures in 3 of 3 classes." in text
+    assert "would get 1 right (33.3%): that is the baseline." in text
+    assert "This model is not proven to be better than that." in text
     assert "rough: cat 1, dog 1, owl 1." in text
 
 

@@ -185,7 +185,7 @@ def _status(folder: Path) -> dict[str, Any] | str:
         content = None
     if isinstance(content, dict):
         return content
-    if "rwlock" in done.stderr:
+    if "rwlock" in done.stderr or "another DVC process" in done.stderr:
         return "another DVC command is at work in this folder; wait until it is done"
     last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
     return f"`dvc status` does not tell whether the pipeline is up to date: {last}"

@@ -3,11 +3,11 @@
     python benchmarks/time_to_accuracy.py PROJECT MODEL=settings.yaml [MODEL=settings.yaml …]
 
 PROJECT is a folder in which the pipeline ran as far as `split`. Each settings file changes keys of
-params.yaml (sections augment, train and evaluate); its name in the table is
-MODEL. In a folder of its own each model runs augment, train and evaluate; the clock starts with the
-command of `train`, so imports, the computing of features and every validation count. The times are
-those of the first epoch whose validation accuracy is at least so high; the test figure, read once
-at the end, is of the epoch that was best in validation.
+params.yaml (sections augment, train and evaluate); benchmarks/models holds some. MODEL is its name
+in the table. In a folder of its own each model runs augment, train and evaluate; the clock starts
+with the command of `train`, so imports, the computing of features and every validation count. The
+times are those of the first epoch whose validation accuracy is at least so high; the test figure,
+read once at the end, is of the epoch that was best in validation.
 """
 
 import argparse

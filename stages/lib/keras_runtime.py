@@ -10,7 +10,6 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -41,13 +40,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 with _quiet_start():
     import keras
 
-    tf: Any = None
-    DEVICES: list[str] = []
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         # The search for devices prints as well, whenever it is first made.
         DEVICES = sorted({device.device_type for device in tf.config.list_physical_devices()})
+    else:
+        tf, DEVICES = None, []
 
 __all__ = ["DEVICES", "describe_environment", "keras", "seed_everything", "tf"]
 

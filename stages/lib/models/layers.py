@@ -89,6 +89,7 @@ class PatchWhitening(keras.layers.Layer):  # type: ignore[misc]
     """
 
     SMALLEST_VARIANCE = 5e-4  # added to each, so that noise is not blown up
+    AT_ONCE = 64  # pictures whose patches are in memory together
 
     def __init__(self, filters: int, size: int, strides: int = 1, **options: Any) -> None:
         super().__init__(**options)
@@ -104,19 +105,30 @@ class PatchWhitening(keras.layers.Layer):  # type: ignore[misc]
 
     def adapt(self, pictures: NDArray[np.uint8]) -> None:
         """Take the filters from pictures (images, height, width, channels)."""
-        values = _standardised(pictures.astype(np.float32))
-        windows = np.lib.stride_tricks.sliding_window_view(values, (self.size,) * 2, axis=(1, 2))
-        steps = windows[
-            :, :: self.strides, :: self.strides
-        ]  # images, rows, columns, channels, y, x
-        patches = steps.transpose(0, 1, 2, 4, 5, 3).reshape(-1, self.size**2 * values.shape[-1])
-        variances, components = np.linalg.eigh(np.cov(patches, rowvar=False, dtype=np.float64))
+        pixels = self.size**2 * pictures.shape[-1]
+        count, total, products = 0, np.zeros(pixels), np.zeros((pixels, pixels))
+        for start in range(0, len(pictures), self.AT_ONCE):
+            patches = self._patches(pictures[start : start + self.AT_ONCE])
+            count += len(patches)
+            total += patches.sum(axis=0)
+            products += patches.T @ patches
+        mean = total / count
+        covariance = (products - count * np.outer(mean, mean)) / (count - 1)
+        variances, components = np.linalg.eigh(covariance)
         largest = slice(None, -self.filters // 2 - 1, -1)
         found = components[:, largest] / np.sqrt(variances[largest] + self.SMALLEST_VARIANCE)
         signs = np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
         found = found * signs  # an eigenvector's own sign is arbitrary
         both = np.concatenate([found, -found], axis=1).reshape(self.kernel.shape)
         self.kernel.assign(both.astype(np.float32))
+
+    def _patches(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return what the filters will see of some pictures, (patches, pixels)."""
+        values = _standardised(pictures.astype(np.float64))
+        windows = np.lib.stride_tricks.sliding_window_view(values, (self.size,) * 2, axis=(1, 2))
+        # images, rows, columns, channels, y, x
+        steps = windows[:, :: self.strides, :: self.strides]
+        return steps.transpose(0, 1, 2, 4, 5, 3).reshape(-1, self.size**2 * values.shape[-1])
 
     def call(self, inputs: Any) -> Any:
         """Return the responses."""

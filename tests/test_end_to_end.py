@@ -186,7 +186,7 @@ def test_a_changed_threshold_reruns_clean_and_what_follows_but_not_scan(clone: C
     [
         ({"download": {"source": "no/such/folder"}}, "download", "does not exist"),
         ({"clean": {"hash_radios": 3}}, "clean", "did you mean 'hash_radius'"),
-        ({"train": {"model": "resnet"}}, "train", "train.model must be one of"),
+        ({"train": {"model": "resnet"}}, "train", "train.model: unknown model 'resnet'"),
         ({"augment": {"transforms": [{"name": "Flipp"}]}}, "augment", "entry 1"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages.lib.errors import InputError
-from stages.lib.params import read_params_file
+from stages.lib.params import load_params, read_params_file
 from tools import check
 
 ROOT = Path(__file__).parents[1]
@@ -54,15 +54,30 @@ def test_a_mistake_in_params_is_named(before: str, after: str, sentence: str) ->
     assert sentence in str(refusal.value)
 
 
-def test_what_the_last_run_has_seen_is_not_looked_at_again() -> None:
+def test_what_the_last_run_has_seen_is_not_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """So that a run in which nothing has changed does not load TensorFlow."""
-    section = read_params_file(PARAMS)["train"]
-    lock = {"stages": {"train": {"params": {"params.yaml": {"train": section}}}}}
-    YAML().dump(lock, Path("dvc.lock"))
+    sections = read_params_file(PARAMS)
+    lock = {
+        stage: {"params": {"params.yaml": {stage: sections[stage]}}} for stage in check.HEAVY_STAGES
+    }
+    looked: list[str] = []
 
-    assert check.has_run_with("train", section)
-    assert not check.has_run_with("train", section | {"epochs": 1})
-    assert not check.has_run_with("evaluate", {})
+    def note(params_class: type, section: str) -> object:
+        looked.append(section)
+        return load_params(params_class, section)
+
+    monkeypatch.setattr(check, "load_params", note)
+    YAML().dump({"stages": lock}, Path("dvc.lock"))
+
+    check.check_heavy_stages()
+    assert looked == []
+
+    lock["train"]["params"]["params.yaml"]["train"] = {**sections["train"], "epochs": 1}
+    YAML().dump({"stages": lock}, Path("dvc.lock"))
+    check.check_heavy_stages()
+    assert looked == ["evaluate", "export", "train"]
 
 
 def test_a_mistake_in_overrides_is_named() -> None:

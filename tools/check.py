@@ -7,14 +7,13 @@ its earlier outputs out of the way (they come back from the cache on the next go
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from stages import augment, clean, download, report, scan, split
 from stages.lib.errors import InputError, run_stage
 from stages.lib.overrides import read_overrides
 from stages.lib.parallel import ParallelParams
 from stages.lib.params import PARAMS_FILE, close_match, load_params, read_params_file
 from tools.gate_rules import GateParams
+from tools.revisions import WORKSPACE, lock, resolve
 
 COMPLETE = Path("presets/demo.yaml")
 LIGHT_STAGES = {
@@ -45,18 +44,20 @@ def check_keys(path: Path = PARAMS_FILE) -> None:
                 raise InputError(f"{path}: {section}.{key} is missing; compare with {COMPLETE}")
 
 
-def has_run_with(stage: str, section: Any, lock: Path = Path("dvc.lock")) -> bool:
-    """Tell whether the stage's last good run was with this very section of params.yaml."""
-    if not lock.is_file():
-        return False
-    recorded = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"].get(stage, {})
-    return bool(recorded.get("params", {}).get(str(PARAMS_FILE), {}).get(stage) == section)
+def recorded_section(stage: dict[str, Any], name: str) -> Any:
+    """Return the section of params.yaml that a stage's last good run was with, None without one.
+
+    stage: its entry of dvc.lock.
+    """
+    return stage.get("params", {}).get(str(PARAMS_FILE), {}).get(name)
 
 
 def check_heavy_stages() -> None:
     """Raise InputError for a wrong value in the sections of the stages that need TensorFlow."""
-    found = read_params_file(PARAMS_FILE)
-    if all(has_run_with(stage, found[stage]) for stage in HEAVY_STAGES):
+    found, recorded = read_params_file(PARAMS_FILE), lock(resolve(WORKSPACE))
+    if all(
+        recorded_section(recorded.get(stage, {}), stage) == found[stage] for stage in HEAVY_STAGES
+    ):
         return
     from stages import evaluate, export, train
     from stages.lib.models import check_options

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from stages.lib import clusters, conflicts, policy, quality
+from stages.lib import clusters, conflicts, content, masks, policy, quality
 from stages.lib.duplicates import DuplicateSearch, Search
 from stages.lib.errors import InputError, run_stage
 from stages.lib.metrics import write_metrics, write_plot
@@ -73,9 +73,13 @@ def decide(
     rows = relabel(scan, overrides).sort_values("uri", ignore_index=True)
     measured = quality.measure_quality(rows)
     raised = quality.raise_flags(measured, params.flags)
-    unusable = policy.find_unusable(rows, overrides, params, measured, raised)
+    empty = find_empty(rows, thumbnails)
+    unusable = policy.find_unusable(rows, overrides, params, measured, raised, empty)
     useless = policy.removed_table(rows, unusable)
-    rows = rows.assign(flags=quality.flag_text(raised)).drop(index=unusable["at"])
+    marks = pd.concat([raised, empty != ""], axis="columns")
+    comparable = content.is_comparable(rows, thumbnails)
+    rows = rows.assign(flags=quality.flag_text(marks), comparable=comparable)
+    rows = rows.drop(index=unusable["at"])
     rows = rows.reset_index(drop=True)
     picture = clusters.first_of_equal_bytes(rows["image_id"])
     first = np.flatnonzero(picture == np.arange(len(rows)))
@@ -104,6 +108,22 @@ def decide(
         removed,
         clusters.duplicates_table(rows, picture, pairs, params.remove_similarity),
         clusters.clusters_table(rows, ties, rows["group_id"], gone["at"].to_numpy()),
+    )
+
+
+def find_empty(rows: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
+    """Return the evidence, "" without any, that a row is a mask or shows a single color: columns
+    mask and single_color.
+    """
+    photograph = pd.Series(masks.find_masks(rows, thumbnails), rows.index, dtype="str")
+    bits = "entropy " + rows["entropy"].abs().map("{:.2f}".format).astype("str") + " of 8 bits"
+    of_mask = "few gray levels (" + bits + ") beside " + photograph
+    single = content.is_single_color(rows, thumbnails)
+    return pd.DataFrame(
+        {
+            "mask": of_mask.where(photograph != "", ""),
+            "single_color": ("one color, or all but one (" + bits + ")").where(single, ""),
+        }
     )
 
 
@@ -150,6 +170,10 @@ def main() -> None:
     write_table(Path("data/duplicates.csv"), duplicates, DUPLICATES)
     write_table(Path("data/clusters.csv"), tied, CLUSTERS)
     counts = clean_metrics(kept, removed)
+    photograph = masks.find_masks(scan, thumbnails)
+    of_masks = masks.sentences(scan, photograph, removed, params.masks)
+    for sentence in (*of_masks, *quality.flag_warnings(counts)):
+        print(f"clean: warning: {sentence}")
     write_metrics("clean", counts | planted_metrics(truth, removed))
     write_plot("classes", class_counts(scan, kept))
     reasons = removed["reason"].value_counts().sort_index()

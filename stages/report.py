@@ -26,6 +26,7 @@ from stages.lib.images import load_preprocessing
 from stages.lib.metrics import METRICS, PLOTS, read_metrics
 from stages.lib.params import PARAMS_FILE, STRICT, load_params, read_params_file
 from stages.lib.progress import summarise
+from stages.lib.quality import flag_warnings
 from stages.lib.report_pictures import (
     Rows,
     cluster_rows,
@@ -189,6 +190,7 @@ def main() -> None:
         drawn_ways=largest_and_smallest(ways),
         removed=removed_groups(removed, kept, params.pairs),
         flagged=flagged_groups(kept),
+        flag_warnings=flag_warnings(metrics["clean"]),
         clusters=cluster_rows(clusters, removed),
         cluster_count=len(clusters),
         preprocessing=load_preprocessing(DATASET),

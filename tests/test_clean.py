@@ -19,10 +19,21 @@ from stages import clean
 from stages.clean import Params
 from stages.lib.duplicates import PAIR_COLUMNS, DuplicateSearch, Search
 from stages.lib.errors import InputError
+from stages.lib.images import THUMBNAIL_BYTES
+from stages.lib.metrics import read_metrics
 from stages.lib.overrides import Overrides, idle_overrides, relabel
 from stages.lib.quality import FlagLimits
-from stages.lib.table import CLEAN, CLUSTERS, DUPLICATES, RAW_TRUTH, REMOVED
-from stages.lib.tally import class_counts, clean_metrics, require_every_class
+from stages.lib.table import (
+    CLEAN,
+    CLUSTERS,
+    DUPLICATES,
+    RAW_TRUTH,
+    REMOVED,
+    SCAN,
+    read_table,
+    write_table,
+)
+from stages.lib.tally import class_counts, clean_metrics, require_every_class, summary
 from stages.lib.truth import planted_metrics
 
 LIMITS = FlagLimits(
@@ -33,6 +44,8 @@ PARAMS = Params(
     formats=("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif"),
     colours=("grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit"),
     min_side=16,
+    masks="quarantine",
+    single_color="quarantine",
     flags=LIMITS,
     remove_flagged=(),
     hash_radius=10,
@@ -238,6 +251,130 @@ def test_a_flag_marks_and_removes_only_if_asked_to(
     assert kept["flags"].tolist() == ([""] if remove else ["", "odd_aspect"])
 
 
+# --- No content ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hollow(picture_file: Maker, encode: Maker) -> dict[str, bytes]:
+    """Return photographs with their masks, some of those all black, and images of one color."""
+    files = {f"cat/{n}.jpg": picture_file(n, "jpeg") for n in range(5)}
+    files |= {f"dog/{n}.jpg": picture_file(10 + n, "jpeg") for n in range(3)}
+    for n in range(5):
+        mask = np.zeros((48, 64, 3), np.uint8)
+        mask[4 : 4 + 9 * (n // 3), 8:40] = 255
+        files[f"cat/{n}.png"] = encode(mask)
+    gray = np.full((48, 64, 3), 130, np.uint8)
+    noise = np.random.default_rng(1).integers(-2, 3, gray.shape)
+    files["dog/gray.png"] = encode(gray)
+    files["cat/gray.jpg"] = encode((gray + noise).astype(np.uint8), "jpeg_rough")
+    return files
+
+
+MASKS = {f"cat/{n}.png": "mask" for n in range(5)}
+SINGLE = {"dog/gray.png": "single_color", "cat/gray.jpg": "single_color"}
+
+
+@pytest.mark.parametrize(
+    ("treatment", "action"), [("quarantine", "quarantine"), ("drop", "remove")]
+)
+def test_masks_and_single_colors_go_for_reasons_of_their_own(
+    scanned: Scanned, hollow: dict[str, bytes], treatment: Any, action: str
+) -> None:
+    params = replace(PARAMS, masks=treatment, single_color=treatment)
+
+    kept, removed = decide(scanned(hollow), NOTHING, params)
+
+    assert reasons(removed) == MASKS | SINGLE
+    assert set(removed["action"]) == {action}
+    rules = removed.set_index("uri")["rule"]
+    assert rules["cat/4.png"].endswith(" of 8 bits) beside cat/4.jpg")
+    assert rules["dog/gray.png"] == "one color, or all but one (entropy 0.00 of 8 bits)"
+    counts = clean_metrics(kept, removed)
+    names = ("masks", "single_color", "kept_masks", "kept_single_color", "exact_duplicates")
+    assert {name: counts[name] for name in names} == dict(zip(names, (5, 2, 0, 0, 0), strict=True))
+    assert "5 masks, 2 of a single color" in summary(counts)
+
+
+def test_a_mask_that_is_all_black_is_a_single_color_where_masks_stay(
+    scanned: Scanned, hollow: dict[str, bytes]
+) -> None:
+    kept, removed = decide(scanned(hollow), NOTHING, replace(PARAMS, masks="keep"))
+
+    black = dict.fromkeys(["cat/0.png", "cat/1.png", "cat/2.png"], "single_color")
+    assert reasons(removed) == SINGLE | black | {"cat/4.png": "exact_duplicate"}
+    assert kept.set_index("uri").loc["cat/3.png", "flags"] == "low_information mask"
+
+
+def test_what_is_kept_without_content_bears_a_flag_and_is_not_comparable(
+    scanned: Scanned, hollow: dict[str, bytes]
+) -> None:
+    params = replace(PARAMS, masks="keep", single_color="keep")
+
+    kept, removed = decide(scanned(hollow), NOTHING, params)
+
+    assert set(removed["reason"]) == {"exact_duplicate"}
+    of_gray = kept.set_index("uri")[["flags", "comparable"]].loc[["cat/gray.jpg", "dog/gray.png"]]
+    assert of_gray["flags"].str.contains("single_color").all()
+    assert not of_gray["comparable"].any()
+    assert kept.loc[kept["uri"].isin(["cat/1.jpg", "cat/3.png"]), "comparable"].all()
+    counts = clean_metrics(kept, removed)
+    assert (counts["masks"], counts["kept_masks"]) == (0, 2)
+    assert (counts["single_color"], counts["kept_single_color"]) == (0, 3)
+    assert counts["not_comparable"] == 3
+    assert summary(counts).endswith("; 3 kept but not comparable: too flat, dark or small")
+
+
+def test_a_person_can_keep_a_mask_and_a_single_color(
+    scanned: Scanned, hollow: dict[str, bytes]
+) -> None:
+    scan = scanned(hollow)
+    wanted = {"cat/3.png", "dog/gray.png"}
+    overrides = replace(NOTHING, keep=frozenset(id_of(scan, uri) for uri in wanted))
+
+    kept, _ = decide(scan, overrides, PARAMS)
+
+    assert wanted <= set(kept["uri"])
+
+
+def test_a_set_with_content_has_none_of_it(scanned: Scanned, mixed: dict[str, bytes]) -> None:
+    kept, removed = decide(scanned(mixed), NOTHING, PARAMS)
+
+    counts = clean_metrics(kept, removed)
+
+    assert kept["comparable"].all()
+    assert (counts["masks"], counts["single_color"], counts["not_comparable"]) == (0, 0, 0)
+    assert "comparable" not in summary(counts)
+
+
+@pytest.mark.parametrize("treatment", ["quarantine", "keep"])
+def test_clean_warns_of_masks_and_of_flags_that_are_widespread(
+    project: Callable[..., Path],
+    scanned: Scanned,
+    hollow: dict[str, bytes],
+    capsys: pytest.CaptureFixture[str],
+    treatment: str,
+) -> None:
+    project(clean={"masks": treatment, "single_color": "quarantine", "min_side": 16})
+    write_table(Path("data/scan.parquet"), scanned(hollow), SCAN)
+    write_table(
+        Path("data/raw_truth.csv"), pd.DataFrame(columns=list(RAW_TRUTH.columns)), RAW_TRUTH
+    )
+
+    clean.main()
+
+    lines = capsys.readouterr().out.splitlines()
+    warnings = [line for line in lines if line.startswith("clean: warning: ")]
+    found = read_metrics("clean")
+    of_masks = [line for line in warnings if " masks " in line]
+    assert len(of_masks) == 1
+    assert of_masks[0].endswith("; clean.masks says what becomes of them")
+    kept = read_table(Path("data/clean.parquet"), CLEAN)
+    assert len(kept) == found["kept"]
+    assert found["not_comparable"] == (~kept["comparable"]).sum()
+    assert found["masks"] == (5 if treatment == "quarantine" else 0)
+    assert len(warnings) == 1 + found["widespread_flags"]
+
+
 # --- Properties, on random tables ---------------------------------------------------------------
 
 LABELS, SPLIT_NAMES = ["cat", "dog", "owl"], ["", "train", "val", "test"]
@@ -308,7 +445,7 @@ def decided(
     params = replace(PARAMS, remove_similarity=0.95, group_similarity=0.9, label_conflicts=policy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clean, "DuplicateSearch", KnownPairs)
-        return clean.decide(scan, np.empty((0, 0), np.uint8), overrides, params)
+        return clean.decide(scan, np.zeros((1, THUMBNAIL_BYTES), np.uint8), overrides, params)
 
 
 FEW = settings(max_examples=20, deadline=None)  # each one is a run of clean

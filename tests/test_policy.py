@@ -257,11 +257,13 @@ FITNESS = Fitness(
     formats=("jpeg", "png"),
     colours=("grey", "colour"),
     min_side=16,
+    masks="quarantine",
+    single_color="quarantine",
     flags=LIMITS,
     remove_flagged=("dark", "odd_aspect"),
 )
 SOUND = {"verdict": "ok", "reason": "", "colour": "colour", "sharpness": 900.0, "entropy": 7.0}
-SOUND |= {"brightness_low": 0.2, "brightness_high": 0.9}
+SOUND |= {"brightness_low": 0.2, "brightness_high": 0.9, "mask": "", "single_color": ""}
 UNFIT = [
     ({"image_id": "DROP"}, "dropped", "overrides.csv"),
     ({"verdict": "corrupt", "reason": "truncated"}, "truncated", "scan: corrupt"),
@@ -274,6 +276,8 @@ UNFIT = [
     ({"format": "gif"}, "unwanted_format", "gif is not in clean.formats [jpeg, png]"),
     ({"colour": "cmyk"}, "unwanted_colour", "cmyk is not in clean.colours [grey, colour]"),
     ({"height": 15}, "too_small", "clean.min_side = 16"),
+    ({"mask": "beside a.jpg"}, "mask", "beside a.jpg"),
+    ({"single_color": "one color"}, "single_color", "one color"),
     ({"brightness_high": 0.21}, "dark", "clean.flags.dark = 0.35: brightness_high 0.21"),
     (
         {"width": 200, "height": 40},
@@ -286,8 +290,9 @@ UNFIT = [
 def unfit(rows: pd.DataFrame, *kept: str, fitness: Fitness = FITNESS) -> pd.DataFrame:
     measured = measure_quality(rows)
     overrides = Overrides(frozenset(kept), frozenset({"DROP"}), {}, frozenset())
-    found = find_unusable(rows, overrides, fitness, measured, raise_flags(measured, LIMITS))
-    return removed_table(rows, found)
+    empty = rows[["mask", "single_color"]]
+    raised = raise_flags(measured, LIMITS)
+    return removed_table(rows, find_unusable(rows, overrides, fitness, measured, raised, empty))
 
 
 @pytest.mark.parametrize(("change", "reason", "rule"), UNFIT)
@@ -299,9 +304,24 @@ def test_what_is_unfit_goes_and_its_rule_says_why(
     found = unfit(rows)
 
     assert found[["uri", "reason", "rule"]].to_numpy().tolist() == [["b", reason, rule]]
-    assert found[["action", "kept_uri", "kept_image_id"]].to_numpy().tolist() == [
-        ["remove", "", ""]
-    ]
+    action = "quarantine" if reason in ("mask", "single_color") else "remove"
+    assert found[["action", "kept_uri", "kept_image_id"]].to_numpy().tolist() == [[action, "", ""]]
+
+
+@pytest.mark.parametrize(
+    ("treatment", "actions"), [("quarantine", ["quarantine"]), ("drop", ["remove"]), ("keep", [])]
+)
+@pytest.mark.parametrize(("reason", "policy"), [("mask", "masks"), ("single_color",) * 2])
+def test_an_image_without_content_is_treated_as_its_policy_says(
+    reason: str, policy: str, treatment: Any, actions: list[str]
+) -> None:
+    rows = pictures(SOUND, {**SOUND, reason: "evidence"}, {**SOUND, "height": 15})
+
+    found = unfit(rows, fitness=replace(FITNESS, **{policy: treatment}))
+
+    assert found.loc[found["reason"] == reason, "action"].tolist() == actions
+    assert found.loc[found["reason"] == "too_small", "action"].tolist() == ["remove"]
+    assert len(found) == len(actions) + 1
 
 
 @pytest.mark.parametrize("first", range(len(UNFIT)))

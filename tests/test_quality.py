@@ -18,8 +18,11 @@ from stages.lib.quality import (
     flag_counts,
     flag_rule,
     flag_text,
+    flag_warnings,
+    formats_of_flags,
     measure_quality,
     raise_flags,
+    widespread_flags,
 )
 
 DEMO = Path(__file__).parent.parent / "presets/demo.yaml"
@@ -137,3 +140,76 @@ def test_pictures_spoilt_on_purpose_are_flagged_at_any_size(
     found = set(flag_text(raised).iloc[0].split())
     assert how in found or not how
     assert found <= ({"blurry", "low_information", how} if how else set())
+
+
+# --- Widespread flags ---------------------------------------------------------------------------
+
+
+def counts_of(kept: int, **flagged: int) -> dict[str, int]:
+    return {"kept": kept, **{f"flag_{flag}": flagged.get(flag, 0) for flag in FLAGS}}
+
+
+@pytest.mark.parametrize(("dark", "widespread"), [(10, []), (11, ["dark"])])
+def test_a_flag_is_widespread_above_a_tenth_and_not_at_it(dark: int, widespread: list[str]) -> None:
+    counts = counts_of(100, dark=dark, blurry=3)
+
+    assert widespread_flags(counts) == widespread
+    assert len(flag_warnings(counts)) == len(widespread)
+
+
+def test_of_no_images_no_flag_is_widespread() -> None:
+    assert flag_warnings(counts_of(0)) == []
+
+
+def test_a_warning_names_the_flag_the_count_and_the_key() -> None:
+    assert flag_warnings(counts_of(4000, low_information=1344)) == [
+        "1,344 of 4,000 kept images (33.6%) are flagged low_information; "
+        "clean.remove_flagged: [low_information] leaves them out; "
+        "clean.flags.low_information is the limit"
+    ]
+
+
+def kept_images(*formats_and_flags: tuple[str, str, int]) -> pd.DataFrame:
+    rows = [(kind, flags) for kind, flags, count in formats_and_flags for _ in range(count)]
+    return pd.DataFrame(rows, columns=["format", "flags"])
+
+
+APART = [
+    # The flagged are of a format of their own, with one exception each way.
+    ((("jpeg", "", 60), ("jpeg", "dark", 1), ("png", "dark", 20), ("png", "", 1)), "[jpeg]"),
+    ((("jpeg", "", 30), ("webp", "", 30), ("png", "blurry dark", 20)), "[jpeg, webp]"),
+    # The other photographs of the format do not bear the flag.
+    ((("jpeg", "", 60), ("png", "dark", 20), ("png", "", 20)), ""),
+    # The flagged are of two formats.
+    ((("jpeg", "", 60), ("jpeg", "dark", 10), ("png", "dark", 20)), ""),
+    # There is no other format.
+    ((("png", "dark", 20),), ""),
+]
+
+
+@pytest.mark.parametrize(("images", "formats"), APART)
+def test_formats_are_named_as_the_cure_where_they_set_the_flagged_apart(
+    images: tuple[tuple[str, str, int], ...], formats: str
+) -> None:
+    kept = kept_images(*images)
+    dark = int(kept["flags"].str.contains("dark").sum())
+    counts = counts_of(len(kept), dark=dark) | formats_of_flags(kept, ["dark"])
+
+    (sentence,) = flag_warnings(counts)
+
+    assert ("clean.formats" in sentence) == bool(formats)
+    assert f"so does clean.formats: {formats}, since nearly all of them are png" in sentence or (
+        not formats
+    )
+
+
+def test_formats_are_counted_for_widespread_flags_alone() -> None:
+    kept = kept_images(("jpeg", "dark", 2), ("png", "blurry dark", 3), ("png", "", 1))
+
+    assert formats_of_flags(kept, []) == {}
+    assert formats_of_flags(kept, ["dark"]) == {
+        "format_jpeg": 2,
+        "format_png": 4,
+        "flag_dark_jpeg": 2,
+        "flag_dark_png": 3,
+    }

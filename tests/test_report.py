@@ -59,6 +59,8 @@ class Run:
     mistakes: int = 1
     with_removed: bool = True
     flagged: bool = True
+    dark: int = 0
+    not_comparable: int = 0
     leaky: bool = False
     folds: int = 0
     channels: int = 3
@@ -193,7 +195,7 @@ class Run:
         usual |= {"colour": "colour", "orientation": 1, "verdict": "ok", "reason": ""}
         usual |= {"brightness": 0.5, "brightness_low": 0.2, "brightness_high": 0.9}
         usual |= {"sharpness": 900.0, "entropy": 7.0, "phash": 0, "phash_mirrored": 0}
-        kept = split.assign(**usual, width=64, height=48, flags="")
+        kept = split.assign(**usual, width=64, height=48, flags="", comparable=True)
         if self.flagged:
             dim = [0.31, 0.12, 0.22]
             kept.loc[[0, 1, 2], "brightness_high"] = dim
@@ -299,6 +301,8 @@ class Run:
             "removed": len(removed),
             "groups": 1234,
             "flagged": flagged,
+            "not_comparable": self.not_comparable,
+            **{f"flag_{flag}": self.dark if flag == "dark" else 0 for flag in FLAGS},
         }
         write_metrics("clean", clean)
         write_metrics("download", files_in | {"source_fingerprint": "a" * 16})
@@ -691,6 +695,26 @@ def test_flagged_pictures_are_counted_and_the_most_extreme_come_first(
         assert colour_of(figure["images"][0]) == pytest.approx(Run.colour(0, number), abs=6)
 
 
+@pytest.mark.parametrize("dark", [2, 3])
+def test_a_flag_on_more_than_a_tenth_is_a_warning_beside_the_figure(
+    make_page: Callable[..., Page], dark: int
+) -> None:
+    text = make_page(dark=dark).text
+
+    sentence = "3 of 24 kept images (12.5%) are flagged dark; clean.remove_flagged: [dark] leaves"
+    assert (sentence in text) == (dark == 3)
+    assert ("More than a tenth of the data bears one flag." in text) == (dark == 3)
+    if dark == 3:
+        assert text.index(sentence) < text.index("Macro F1, every class alike")
+
+
+def test_images_that_cannot_be_compared_are_counted(make_page: Callable[..., Page]) -> None:
+    words = "not comparable: too flat, too dark or too small"
+
+    assert f"7 kept images are {words}" in make_page(not_comparable=7).text
+    assert words not in make_page().text
+
+
 def test_clusters_are_shown_by_their_weakest_tie_the_largest_first(
     make_page: Callable[..., Page],
 ) -> None:
@@ -743,8 +767,7 @@ def test_planted_faults_are_shown_where_there_are_any(make_page: Callable[..., P
     assert "Planted faults" not in page.text
     planted = {"planted_corrupt": 31, "planted_corrupt_found": 29}
     mistaken = {"sound_removed_as_corrupt": 1, "sound_removed_as_duplicate": 2}
-    clean = {"kept": 24, "removed": 6, "groups": 20, "flagged": 3}
-    write_metrics("clean", clean | planted | mistaken)
+    write_metrics("clean", read_metrics("clean") | planted | mistaken)
 
     report.main()
 
@@ -936,7 +959,8 @@ def test_every_reason_has_words_of_its_own() -> None:
 
     duplicates = ("exact_duplicate", "near_duplicate", "label_conflict")
     policies = ("too_small", "unwanted_format", "unwanted_colour", "dropped", "beside_official_set")
-    for reason in (*REASONS, *duplicates, *policies, *FLAGS):
+    empty = ("mask", "single_color")
+    for reason in (*REASONS, *duplicates, *policies, *empty, *FLAGS):
         assert f'"{reason}": (' in template
 
 

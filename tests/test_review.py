@@ -59,7 +59,8 @@ def make_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_file: Any
         gone |= {"kept_image_id": "a" * 64, "similarity": 0.96, "rule": "a rule"}
         removed = scan[scan["uri"] == "data/raw/b"].assign(**gone)
         kept = scan[scan["uri"] != "data/raw/b"]
-        kept = kept.assign(flags=kept["uri"].map({"data/raw/f": "blurry dark"}).fillna(""))
+        flags = kept["uri"].map({"data/raw/f": "blurry dark"}).fillna("")
+        kept = kept.assign(flags=flags, comparable=True)
         pairs = [
             pair("data/raw/a", "data/raw/b", 0.96),
             pair("data/raw/a", "data/raw/c", 0.91, "group"),
@@ -147,7 +148,7 @@ def test_equal_bytes_offer_no_decision_that_would_be_refused(make_page: Pages) -
     scan = pd.DataFrame([picture_row("data/raw/a", "a"), picture_row("data/raw/d", "a", "dog")])
     write_table(Path("data/duplicates.csv"), same, DUPLICATES)
     write_table(Path("data/scan.parquet"), scan, SCAN)
-    write_table(Path("data/clean.parquet"), scan, CLEAN)
+    write_table(Path("data/clean.parquet"), scan.assign(comparable=True), CLEAN)
 
     review.main()
 

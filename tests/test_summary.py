@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from stages.lib.quality import FLAGS
 from tools.summary import summary_lines
 
 METRICS: dict[str, dict[str, Any]] = {
@@ -16,8 +17,12 @@ METRICS: dict[str, dict[str, Any]] = {
         "too_small": 0,
         "unwanted_format": 0,
         "unwanted_colour": 0,
+        "masks": 0,
+        "single_color": 0,
+        "not_comparable": 0,
         "removed_flagged": 0,
         "flagged": 3,
+        **dict.fromkeys((f"flag_{flag}" for flag in FLAGS), 1),
         "dropped": 1,
         "beside_official_set": 47,
     },
@@ -57,6 +62,20 @@ def test_a_model_that_may_be_no_better_than_one_answer_says_so() -> None:
     lines = dict(summary_lines({**METRICS, "evaluate": poor}))
 
     assert lines["baseline"].endswith("not proven to be better")
+
+
+def test_a_flag_on_more_than_a_tenth_stands_beside_the_figure() -> None:
+    lines = summary_lines({**METRICS, "clean": {**METRICS["clean"], "flag_dark": 171}})
+
+    assert [name for name, _ in lines][:2] == ["test accuracy", "warning"]
+    assert lines[1][1].startswith("171 of 1,702 kept images (10.0%) are flagged dark; ")
+    assert "warning" not in dict(summary_lines(METRICS))
+
+
+def test_images_that_cannot_be_compared_are_told_with_the_images() -> None:
+    lines = dict(summary_lines({**METRICS, "clean": {**METRICS["clean"], "not_comparable": 1002}}))
+
+    assert lines["images"].endswith("; 1,002 kept but not comparable: too flat, dark or small")
 
 
 def with_split(**more: int | bool) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from stages.lib import tally
 from stages.lib.metrics import METRICS, read_metrics
+from stages.lib.quality import flag_warnings
 
 REPORT = Path("report/index.html")
 
@@ -21,6 +22,7 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
             f"{evaluate['accuracy']:.2%}{leaky}  ({evaluate['correct']:,} of {evaluate['n']:,}; "
             f"interval {evaluate['accuracy_low']:.2%} to {evaluate['accuracy_high']:.2%})",
         ),
+        *(("warning", sentence) for sentence in flag_warnings(metrics["clean"])),
         ("baseline", f"{evaluate['baseline_accuracy']:.2%}  (always the same answer){worse}"),
         ("macro F1", f"{evaluate['macro_f1']:.4f}{leaky}"),
         ("leaks", f"{split['leaks']:,}  between train, val and test"),

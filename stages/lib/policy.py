@@ -36,6 +36,7 @@ Words: TypeAlias = str | pd.Series  # one text for all, or one for each row
 
 Format = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heif", "jpeg2000"]
 Colour = Literal["grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit"]
+Treatment = Literal["quarantine", "drop", "keep"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -46,6 +47,8 @@ class Fitness:
     formats: tuple[Format, ...]
     colours: tuple[Colour, ...]
     min_side: Annotated[int, Field(ge=1)]
+    masks: Treatment
+    single_color: Treatment
     flags: FlagLimits
     remove_flagged: tuple[Flag, ...]
 
@@ -98,12 +101,14 @@ def find_unusable(
     fitness: Fitness,
     measured: pd.DataFrame,
     raised: pd.DataFrame,
+    empty: pd.DataFrame,
 ) -> pd.DataFrame:
     """Return as removals what a person dropped, what cannot be decoded and what the policy bars.
 
-    measured, raised: what `quality` says of each row. Where several reasons hold, the first in the
-    order of this function is given. A picture that a person wants kept stays against any policy,
-    but not if it cannot be decoded.
+    measured, raised: what `quality` says of each row. empty: the evidence, "" without any, that a
+    row is a mask or shows a single color (columns mask, single_color). Where several reasons hold,
+    the first in the order of this function is given. A picture that a person wants kept stays
+    against any policy, but not if it cannot be decoded.
     """
     verdict, reason = rows["verdict"], rows["reason"].astype("str")
     free = ~rows["image_id"].isin(overrides.keep)
@@ -131,11 +136,23 @@ def find_unusable(
         ),
         ((side < fitness.min_side) & free, "too_small", f"clean.min_side = {fitness.min_side}"),
     ]
+    treatments: dict[str, Treatment] = {
+        "mask": fitness.masks,
+        "single_color": fitness.single_color,
+    }
+    cases += [
+        ((empty[reason] != "") & free, reason, empty[reason])
+        for reason, treatment in treatments.items()
+        if treatment != "keep"
+    ]
     cases += [
         (raised[flag] & free, flag, flag_rule(flag, fitness.flags, measured[flag]))
         for flag in sorted(fitness.remove_flagged)
     ]
-    return _first_of(cases, len(rows))
+    found = _first_of(cases, len(rows))
+    quarantined = [name for name, treatment in treatments.items() if treatment == "quarantine"]
+    action = found["action"].mask(found["reason"].isin(quarantined), "quarantine")
+    return found.assign(action=action)
 
 
 def _first_of(cases: list[tuple[pd.Series, Words, Words]], count: int) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Flags pictures whose measures are out of the ordinary: for a person to look at, not a verdict."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Literal, get_args
 
@@ -14,6 +15,8 @@ Flag = Literal["blurry", "bright", "dark", "low_information", "odd_aspect", "odd
 FLAGS: tuple[Flag, ...] = get_args(Flag)
 # A flag is raised below its limit where little of something is odd, else above it.
 BELOW = ("blurry", "dark", "low_information")
+WIDESPREAD = 0.1  # share of the kept images above which a flag tells of the data, not of an image
+NEARLY_ALL = 0.9  # of a flag's images that share a format, and of a format's that bear a flag
 MEASURES = {
     "blurry": "sharpness",
     "bright": "brightness_low",
@@ -82,6 +85,80 @@ def flag_counts(text: pd.Series) -> pd.DataFrame:
     counts = text[text != ""].str.split(" ").explode().value_counts()
     images = counts.reindex(list(FLAGS), fill_value=0)
     return images.rename_axis("flag").rename("images").reset_index()
+
+
+def widespread_flags(counts: Mapping[str, int]) -> list[Flag]:
+    """Return the flags that more than a tenth of the kept images bear.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        `kept` and, for each flag, `flag_<name>`: a part of metrics/clean.json.
+    """
+    return [flag for flag in FLAGS if counts[f"flag_{flag}"] > WIDESPREAD * counts["kept"]]
+
+
+def formats_of_flags(kept: pd.DataFrame, flags: Sequence[str]) -> dict[str, int]:
+    """Return how many images of each format are kept and bear each of the flags: `format_<name>`
+    and `flag_<flag>_<name>`; nothing without flags.
+
+    Parameters
+    ----------
+    kept : DataFrame
+        Columns format and flags (text).
+    flags : sequence of str
+        As `widespread_flags` returns them.
+    """
+    if not flags:
+        return {}
+    counts = {f"format_{name}": int(n) for name, n in kept["format"].value_counts().items()}
+    for flag in flags:
+        bears = kept["flags"].str.split(" ").map(lambda names, flag=flag: flag in names)
+        of_flag = kept.loc[bears.astype(bool), "format"].value_counts()
+        counts |= {f"flag_{flag}_{name}": int(n) for name, n in of_flag.items()}
+    return counts
+
+
+def flag_warnings(counts: Mapping[str, int]) -> list[str]:
+    """Return a sentence on each widespread flag: how many images bear it, and what to write.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        metrics/clean.json, for `widespread_flags` and with what `formats_of_flags` counts.
+    """
+    kept, sentences = counts["kept"], []
+    for flag in widespread_flags(counts):
+        flagged = counts[f"flag_{flag}"]
+        cure = f"clean.remove_flagged: [{flag}] leaves them out"
+        odd, others = _formats_apart(flag, counts)
+        if odd and others:
+            cure += (
+                f", and so does clean.formats: [{', '.join(others)}], since nearly all of them are "
+                f"{' or '.join(odd)}"
+            )
+        sentences.append(
+            f"{flagged:,} of {kept:,} kept images ({flagged / kept:.1%}) are flagged {flag}; "
+            f"{cure}; clean.flags.{flag} is the limit"
+        )
+    return sentences
+
+
+def _formats_apart(flag: str, counts: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Return the formats whose images nearly all bear a flag, and the others; nothing of the first
+    kind where the others bear it as well.
+    """
+    sizes = {
+        name.removeprefix("format_"): size
+        for name, size in sorted(counts.items())
+        if name.startswith("format_")
+    }
+    flagged = {name: counts.get(f"flag_{flag}_{name}", 0) for name in sizes}
+    odd = [name for name, size in sizes.items() if flagged[name] >= NEARLY_ALL * size]
+    others = [name for name in sizes if name not in odd]
+    if sum(flagged[name] for name in odd) < NEARLY_ALL * sum(flagged.values()):
+        return [], others
+    return odd, others
 
 
 def flag_rule(flag: str, limits: FlagLimits, measured: pd.Series) -> pd.Series:

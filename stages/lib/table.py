@@ -77,7 +77,11 @@ SCAN = Table(
     ),
 )
 # Thumbnails stay in data/scan.parquet: of a million pictures they are 1.5 GB.
-CLEAN = SCAN.without_columns("thumbnail").with_columns(flags=TEXT, group_id=TEXT)
+CLEAN = SCAN.without_columns("thumbnail").with_columns(
+    flags=TEXT,
+    comparable=pa.bool_(),  # whether the search for near-duplicates can see anything in it
+    group_id=TEXT,
+)
 SPLIT = Table(
     {
         "uri": TEXT,

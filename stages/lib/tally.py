@@ -4,7 +4,7 @@ import pandas as pd
 
 from stages.lib.decoding import REASONS
 from stages.lib.errors import InputError
-from stages.lib.quality import FLAGS, flag_counts
+from stages.lib.quality import FLAGS, flag_counts, formats_of_flags, widespread_flags
 
 # Reasons that have a metric of their own, by the metric's name.
 COUNTED = {
@@ -12,6 +12,8 @@ COUNTED = {
     "near_duplicates": "near_duplicate",
     "label_conflicts": "label_conflict",
     "too_small": "too_small",
+    "masks": "mask",
+    "single_color": "single_color",
     "unwanted_format": "unwanted_format",
     "unwanted_colour": "unwanted_colour",
     "dropped": "dropped",
@@ -35,16 +37,24 @@ def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
     reasons = removed["reason"].value_counts()
     unsupported = removed["rule"] == "scan: unsupported"
     flags = flag_counts(kept["flags"])
+    marks = kept["flags"].str.split(" ").explode().value_counts()
+    kept_empty = {name: int(marks.get(COUNTED[name], 0)) for name in ("masks", "single_color")}
+    by_flag = {f"flag_{row.flag}": int(row.images) for row in flags.itertuples()}
+    widespread = widespread_flags({"kept": len(kept), **by_flag})
     return {
         "kept": len(kept),
         "removed": len(removed),
         "corrupt": int((removed["reason"].isin(REASONS) & ~unsupported).sum()),
         "unsupported": int(unsupported.sum()),
         **{name: int(reasons.get(reason, 0)) for name, reason in COUNTED.items()},
+        **{f"kept_{name}": count for name, count in kept_empty.items()},
         "removed_flagged": int(removed["reason"].isin(FLAGS).sum()),
         "groups": int(kept["group_id"].nunique()),
         "flagged": int((kept["flags"] != "").sum()),
-        **{f"flag_{row.flag}": int(row.images) for row in flags.itertuples()},
+        **by_flag,
+        "widespread_flags": len(widespread),
+        **formats_of_flags(kept, widespread),
+        "not_comparable": int((~kept["comparable"]).sum()),
     }
 
 
@@ -55,6 +65,8 @@ def summary(counts: dict[str, int]) -> str:
         "unsupported": counts["unsupported"],
         "of an unwanted format": counts["unwanted_format"],
         "of unwanted colours": counts["unwanted_colour"],
+        "masks": counts["masks"],
+        "of a single color": counts["single_color"],
         "duplicates": counts["exact_duplicates"] + counts["near_duplicates"],
         "in conflict over their label": counts["label_conflicts"],
         "too small": counts["too_small"],
@@ -65,7 +77,11 @@ def summary(counts: dict[str, int]) -> str:
     listing = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
     total = counts["kept"] + counts["removed"]
     flagged = f"; {counts['flagged']:,} kept but flagged" if counts["flagged"] else ""
-    return f"kept {counts['kept']:,} of {total:,}: {listing or 'nothing to remove'}{flagged}"
+    blind = counts["not_comparable"]
+    unseen = f"; {blind:,} kept but not comparable: too flat, dark or small" if blind else ""
+    return (
+        f"kept {counts['kept']:,} of {total:,}: {listing or 'nothing to remove'}{flagged}{unseen}"
+    )
 
 
 def class_counts(scan: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """What shows nothing is told from what shows little, and what cannot be compared is said."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from stages.lib.content import COMPARABLE_SIDE, fine_detail, is_comparable, is_s
 from stages.lib.duplicates import DuplicateSearch, Search
 from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.registration import FLAT_DETAIL
+from stages.scan import scan_file
 
 Pixels = np.ndarray
 Scanned = Callable[..., pd.DataFrame]
@@ -51,6 +54,13 @@ def gradient(levels: int) -> Pixels:
     return np.repeat(np.tile(row, (96, 1))[:, :, None], 3, axis=2)
 
 
+def soft_spot(height: float, deviation: float) -> Pixels:
+    """Return gray with a Gaussian spot, in pixels, that has no edge."""
+    y, x = np.indices((128, 128))
+    spot = height * np.exp(-((y - 50) ** 2 + (x - 70) ** 2) / (2 * deviation**2))
+    return np.repeat((100 + spot).round().astype(np.uint8)[:, :, None], 3, axis=2)
+
+
 def smooth(low: float, high: float, noise: float = 0.0) -> Pixels:
     """Return a smooth image of gray values from low to high, as an X-ray or a night is."""
     rng = np.random.default_rng(3)
@@ -79,12 +89,11 @@ LITTLE_IN_IT = {
     "an icon of 16 pixels": (with_square(plain((255, 255, 255), 16, 16), 4, 90), "png"),
     "a signature": (signature((20, 20, 90), 2), "jpeg_rough"),
     "a faint signature": (signature((200, 200, 215), 1), "png"),
-    "a page with its number": (
-        drawn(lambda page: page.text((150, 150), "12", "black", font_size=30), (2480, 3508)),
-        "png",
-    ),
     "a gradient of 8 levels": (gradient(8), "png"),
     "a faint square": (with_square(plain((120, 120, 120)), 30, 112), "png"),
+    "a pale dot": (with_square(plain((255, 255, 255), 480, 640), 7, 218), "png"),
+    "a soft spot": (soft_spot(12, 2.0), "png"),
+    "a coarse grain": (noisy(8, 128, 128), "png"),
     "a night": (smooth(0, 12, noise=2), "jpeg"),
     "fog": (smooth(195, 207, noise=1.5), "jpeg"),
     "an X-ray": (smooth(20, 180), "png"),
@@ -114,6 +123,35 @@ def test_what_shows_nothing_is_a_single_color_and_what_shows_little_is_not(
     found = is_single_color(rows, thumbnails)
 
     assert rows.loc[found != (rows["label"] == "nothing"), "uri"].tolist() == []
+    assert (rows["verdict"] == "ok").all()
+
+
+@pytest.mark.parametrize(("step", "single"), [(3, True), (4, False)])
+@pytest.mark.parametrize("channel", [slice(None), 2])
+def test_two_halves_are_one_color_up_to_a_step_of_three_levels(
+    scanned: Scanned, encode: Encode, step: int, single: bool, channel: Any
+) -> None:
+    pixels = plain((120, 120, 120))
+    # Blue makes up half of its chroma's value, and a tenth of luma.
+    pixels[:, 64:, channel] += step if channel == slice(None) else 2 * step
+
+    found = is_single_color(*as_read(scanned({"cat/1.png": encode(pixels)})))
+
+    assert found.tolist() == [single]
+
+
+@pytest.mark.parametrize("place", range(90, 150, 7))
+def test_a_page_with_nothing_but_its_number_is_no_single_color(
+    tmp_path: Path, encode: Encode, place: int
+) -> None:
+    page = drawn(lambda page: page.text((place, place), "12", "black", font_size=30), (2480, 3508))
+    (tmp_path / "1.png").write_bytes(encode(page))
+    rows = pd.DataFrame([scan_file(str(tmp_path / "1.png"), 10**7)])
+
+    found = is_single_color(*as_read(rows))
+
+    assert rows["verdict"].tolist() == ["ok"]
+    assert not found.any()
 
 
 def test_what_cannot_be_read_is_neither(scanned: Scanned) -> None:

@@ -90,54 +90,57 @@ def test_few_pairs_are_no_layout(scanned: Scanned, picture_file: Make, mask_file
     assert found_in(scanned, files) == {}
 
 
-def not_masks(case: str, picture_file: Make, mask_file: Make, encode: Make) -> dict[str, bytes]:
-    """Return files beside photographs that could be taken for masks, and are none."""
-    photographs = {f"cat/{n}.jpg": picture_file(n, "jpeg") for n in range(6)}
-    masks = {n: mask_file(n + 1) for n in range(6)}
-    if case == "photographs stored as PNG":
-        return photographs | {f"cat/{n}.png": picture_file(n) for n in range(6)}
-    if case == "other photographs stored as PNG":
-        return photographs | {f"cat/{n}.png": picture_file(n + 50) for n in range(6)}
-    if case == "drawings of another class with the same numbers":
-        return photographs | {f"dog/{n}.png": masks[n] for n in range(6)}
-    if case == "drawings of other names":
-        return photographs | {f"cat/drawing{n}.png": masks[n] for n in range(6)}
-    if case == "drawings in a folder below":
-        return photographs | {f"cat/drawings/{n}.png": masks[n] for n in range(6)}
-    if case == "drawings of other proportions":
-        return photographs | {f"cat/{n}.png": mask_file(n, "png", 64, 64) for n in range(6)}
-    if case == "masks stored with loss":
-        return photographs | {f"cat/{n}_mask.jpg": mask_file(n, "jpeg") for n in range(6)}
-    if case == "drawings stored twice":
-        pixels = [np.zeros((48, 64, 3), np.uint8) for _ in range(6)]
-        for n, drawing in enumerate(pixels):
-            drawing[:, : 8 + 8 * n] = 200
+# Files beside photographs that could be taken for masks, and are none: for each case the paths and
+# the kinds of both.
+NO_MASKS = {
+    "photographs stored as PNG": ("cat/{}.jpg", "photograph", "cat/{}.png", "photograph"),
+    "other photographs": ("cat/{}.jpg", "photograph", "cat/{}.png", "other photograph"),
+    "photographs in fog": ("cat/{}.jpg", "photograph", "cat/{}.png", "fog"),
+    "drawings of another class": ("cat/{}.jpg", "photograph", "dog/{}.png", "mask"),
+    "drawings of other names": ("cat/{}.jpg", "photograph", "cat/drawing{}.png", "mask"),
+    "drawings in a folder below": ("cat/{}.jpg", "photograph", "cat/drawn/{}.png", "mask"),
+    "drawings in the folder above": ("cat/in/{}.jpg", "photograph", "cat/{}.png", "mask"),
+    "a class called like masks": ("without_mask/{}.jpg", "photograph", "with_mask/{}.png", "mask"),
+    "drawings of other proportions": ("cat/{}.jpg", "photograph", "cat/{}.png", "square mask"),
+    "masks stored with loss": ("cat/{}.jpg", "photograph", "cat/{}_mask.jpg", "mask as JPEG"),
+    "drawings stored twice": ("cat/{}.jpg", "drawing as JPEG", "cat/{}.png", "drawing"),
+    "two drawings of a name": ("cat/{}.bmp", "drawing", "cat/{}.png", "mask"),
+    "drawings without photographs": ("cat/{}.png", "mask", "dog/{}.png", "drawing"),
+}
+
+
+@pytest.fixture
+def file_of(
+    textured_picture: Callable[..., Pixels], picture_file: Make, mask_file: Make, encode: Make
+) -> Callable[[str, int], bytes]:
+    """Return a maker of files by what they show and a number."""
+
+    def make(kind: str, n: int) -> bytes:
+        blocks = np.random.default_rng(n).integers(0, 2, (12, 16), dtype=np.uint8)
+        drawing = np.repeat(np.kron(blocks * 255, np.ones((4, 4), np.uint8))[:, :, None], 3, axis=2)
         return {
-            f"icon/{n}.{suffix}": encode(drawing, encoding)
-            for n, drawing in enumerate(pixels)
-            for suffix, encoding in (("png", "png"), ("jpg", "jpeg_rough"))
-        }
-    return {f"cat/{n}.png": masks[n] for n in range(6)}  # without any photograph
+            "photograph": lambda: picture_file(n, "jpeg"),
+            "other photograph": lambda: picture_file(50 + n),
+            "fog": lambda: encode((200 + textured_picture(n) // 12).astype(np.uint8)),
+            "mask": lambda: mask_file(n + 1),
+            "square mask": lambda: mask_file(n + 1, "png", 64, 64),
+            "mask as JPEG": lambda: mask_file(n + 1, "jpeg"),
+            "drawing": lambda: encode(drawing),
+            "drawing as JPEG": lambda: encode(drawing, "jpeg_rough"),
+        }[kind]()
+
+    return make
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "photographs stored as PNG",
-        "other photographs stored as PNG",
-        "drawings of another class with the same numbers",
-        "drawings of other names",
-        "drawings in a folder below",
-        "drawings of other proportions",
-        "masks stored with loss",
-        "drawings stored twice",
-        "drawings without photographs",
-    ],
-)
+@pytest.mark.parametrize("case", NO_MASKS)
 def test_what_only_looks_like_a_mask_is_none(
-    scanned: Scanned, picture_file: Make, mask_file: Make, encode: Make, case: str
+    scanned: Scanned, file_of: Callable[[str, int], bytes], case: str
 ) -> None:
-    assert found_in(scanned, not_masks(case, picture_file, mask_file, encode)) == {}
+    photograph, one, drawing, other = NO_MASKS[case]
+    files = {photograph.format(n): file_of(one, n) for n in range(6)}
+    files |= {drawing.format(n): file_of(other, n) for n in range(6)}
+
+    assert found_in(scanned, files) == {}
 
 
 def test_the_order_of_the_rows_does_not_matter(

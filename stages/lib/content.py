@@ -15,8 +15,8 @@ Mask = NDArray[np.bool_]
 PART = 8192  # thumbnails measured at a time: as floats they take four times the memory
 
 # A claim about data, chosen on 67,485 photographs and 1,344 masks of six sets. The values of a
-# photograph's thumbnail span at least 38 of 255, those of the masks 0 (956 of them), 3, 9, 44 and
-# more. A page number on an A4 page spans 4, a faint shape of 8 levels spans 8.
+# photograph's thumbnail span at least 38 of 255; 956 masks are black and span 0, the others 3 (a
+# mark, see below), 9, 44 and more. A faint shape of 8 levels spans 8.
 PLAIN_SPAN = 3
 # Noise over one color, as a sensor or a JPEG encoder makes it, spans more in a small image, but it
 # differs from cell to cell: most of its deviation is fine detail, and no cell stands out.
@@ -25,8 +25,9 @@ NOISE_DETAIL = 0.5  # share of the thumbnail's deviation; light, fog and shapes 
 NOISE_OUTLIER = 10  # deviations; 1,024 values of white noise span 6 to 8
 GRAY_LEVELS = 10  # of 255: what 94 % of the pixels lie within
 # White noise of deviation s has an entropy of log2(s * sqrt(2 pi e)) bits and a variance of the
-# Laplacian of 20 s^2, which is 1.17 * 4^entropy. Three times as much is a mark: text, a line.
-MARK_SHARPNESS = 3.5
+# Laplacian of 20 s^2, which is 1.17 * 4^entropy. Three times as much is a mark: text, a line. On a
+# plain ground, which has no entropy, the smallest of marks remain: one pixel among 300,000.
+MARK_SHARPNESS, LEAST_SHARPNESS = 3.5, 0.5
 
 # Shorter side in pixels. Of 196 photographs reduced to it, so many are found again after another
 # JPEG compression: 77 % at 6, 96 % at 8, 98 % at 10, 99 % at 12, 99.5 % at 16.
@@ -55,7 +56,7 @@ def is_single_color(rows: pd.DataFrame, thumbnails: Thumbnails) -> Mask:
     few = rows[likely]
     entropy, sharpness = (few[name].to_numpy(np.float64) for name in ("entropy", "sharpness"))
     found = np.zeros(len(rows), bool)
-    found[likely] = sharpness <= MARK_SHARPNESS * 4**entropy
+    found[likely] = sharpness <= MARK_SHARPNESS * (4**entropy - 1) + LEAST_SHARPNESS
     for part in _parts(np.flatnonzero(found)):
         found[part] = _is_plain(thumbnails[rows["thumbnail"].to_numpy(np.int64)[part]])
     return found

@@ -139,7 +139,7 @@ def flag_warnings(counts: Mapping[str, int]) -> list[str]:
             )
         sentences.append(
             f"{flagged:,} of {kept:,} kept images ({flagged / kept:.1%}) are flagged {flag}; "
-            f"{cure}; clean.flags.{flag} is the limit"
+            f"{cure}; where nothing is wrong with them, move the limit clean.flags.{flag}"
         )
     return sentences
 

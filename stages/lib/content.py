@@ -14,9 +14,9 @@ from stages.lib.thumbnails import Thumbnails
 Mask = NDArray[np.bool_]
 PART = 8192  # thumbnails measured at a time: as floats they take four times the memory
 
-# A claim about data, chosen on 67,485 photographs and 1,344 masks of six sets. The values of a
-# photograph's thumbnail span at least 38 of 255; 956 masks are black and span 0, the others 3 (a
-# mark, see below), 9, 44 and more. A faint shape of 8 levels spans 8.
+# A claim about data, chosen on six sets: 67,486 photographs and drawings, and 1,344 masks. The
+# values of a photograph's thumbnail span at least 38 of 255; 956 masks are black and span 0, the
+# others 3 (a mark, see below), 9, 44 and more. A faint shape of 8 levels spans 8.
 PLAIN_SPAN = 3
 # Noise over one color, as a sensor or a JPEG encoder makes it, spans more in a small image, but it
 # differs from cell to cell: most of its deviation is fine detail, and no cell stands out.

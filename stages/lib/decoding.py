@@ -10,6 +10,7 @@ from PIL import Image
 
 from stages.lib import images
 from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
+from stages.lib.detail import encode_detail
 from stages.lib.framing import without_frame
 from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture
 
@@ -62,6 +63,7 @@ class Inspection:
     orientation: int = 1
     picture: Picture | None = None
     thumbnail: Picture | None = None
+    detail: bytes = b""
 
 
 def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
@@ -125,9 +127,11 @@ def _inspect_jpeg(data: bytes, kind: str, max_pixels: int) -> Inspection:
     if pixels is None:
         return found(verdict, reason)
     picture = images.shrink(pixels)
-    thumbnail = images.thumbnail(without_frame(picture))
+    content = without_frame(picture)
+    thumbnail = images.thumbnail(content)
     colour = colour_class(mode, False, False, thumbnail)
-    return found(verdict, reason, colour=colour, picture=picture, thumbnail=thumbnail)
+    shown = {"picture": picture, "thumbnail": thumbnail, "detail": encode_detail(content)}
+    return found(verdict, reason, colour=colour, **shown)
 
 
 def _decode_jpeg(data: bytes) -> tuple[str, str, Picture | None]:
@@ -189,9 +193,11 @@ def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
         pixels = images.picture_of(image)  # what training reads, by the same calls
     height, width = pixels.shape[:2]
     picture = images.shrink(pixels)
-    thumbnail = images.thumbnail(without_frame(picture))
+    content = without_frame(picture)
+    thumbnail = images.thumbnail(content)
     colour = colour_class(mode, transparent, deep, thumbnail)
-    return Inspection("ok", "", kind, width, height, mode, colour, turn, picture, thumbnail)
+    size = (width, height, mode, colour, turn)
+    return Inspection("ok", "", kind, *size, picture, thumbnail, encode_detail(content))
 
 
 def colour_class(mode: str, transparent: bool, deep: bool, thumbnail: Picture) -> str:

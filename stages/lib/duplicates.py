@@ -14,7 +14,7 @@ from scipy.fft import dctn
 from stages.lib.hamming import Hashes, hamming_join
 from stages.lib.hashing import is_flat
 from stages.lib.images import THUMBNAIL_SIDE
-from stages.lib.neighbours import descriptors, is_exact, nearest_neighbours
+from stages.lib.neighbours import descriptors, nearest_neighbours
 from stages.lib.progress import track
 from stages.lib.registration import (
     COARSE_SIMILARITY,
@@ -24,12 +24,16 @@ from stages.lib.registration import (
     registered_similarity,
 )
 from stages.lib.thumbnails import Thumbnails
+from stages.lib.verification import Read, Verifier
 
 T = TypeVar("T")
 Positions = NDArray[np.int64]
 Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is turned
 
-PAIR_COLUMNS = ("left", "right", "similarity", "mirrored", "rotation", "distance")
+PAIR_COLUMNS = (
+    "left", "right", "similarity", "mirrored", "rotation", "distance", "level", "detail",
+    "background",
+)  # fmt: skip
 PART = 50_000  # pictures described at a time: the intermediate arrays are larger than the result
 # Of the pairs of CIFAR-10 whose hashes differ in at most 4 bits, 94 % are duplicates by their
 # pixels alone; of those at 6 bits 72 %, at 10 bits 10 %.
@@ -38,29 +42,80 @@ COARSE_CHUNK, FINE_CHUNK = 8192, 256
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchParams:
     """What is looked for.
 
     hash_radius: perceptual hashes at most so many bits apart propose a pair. neighbours: so do the
-    nearest of each picture by colour descriptor. rotations: quarter turns are tried as well.
-    similarity: from which on a pair is a duplicate, 0 to 1.
+    nearest of each image by color descriptor. mirrored: mirror images are copies too. rotations:
+    quarter turns are tried as well. remove_similarity, group_similarity: of the thumbnails, 0 to 1,
+    from which on a pair may be a copy, or show the same scene.
     """
 
     hash_radius: int
     neighbours: int
+    mirrored: bool
     rotations: bool
-    similarity: float
+    remove_similarity: float
+    group_similarity: float
 
 
-class DuplicateSearch:
-    """Verified pairs of duplicates among pictures of distinct bytes, also after some are gone.
+def find_duplicates(
+    rows: pd.DataFrame, thumbnails: Thumbnails, read_details: Read, search: SearchParams
+) -> pd.DataFrame:
+    """Return the pairs that resemble each other, each with its level, among distinct images.
 
-    rows: columns image_id (each once), phash, phash_mirrored, and thumbnail, the row of the array
-    `thumbnails`, (any, THUMBNAIL_BYTES) uint8. `pairs` has the columns PAIR_COLUMNS; left < right
-    are positions in `rows`. The order of the rows has no say.
+    Hashes and descriptors propose; thumbnails are laid over each other; what is left is compared in
+    detail and with the background of the set, see `verification`.
+
+    Parameters
+    ----------
+    rows : columns image_id (each once), phash, phash_mirrored, and thumbnail, the row of
+        `thumbnails` and of the detail images. The order of the rows does not affect the result.
+    thumbnails : (any, THUMBNAIL_BYTES) uint8.
+    read_details : returns the detail images (JPEG bytes) of some row numbers.
+
+    Returns
+    -------
+    Columns PAIR_COLUMNS; left < right are positions in `rows`.
     """
+    proposed = Proposer(rows, thumbnails, search)
+    found = proposed.registered(proposed.by_hash(), proposed.by_neighbors())
+    left, right = (found[side].to_numpy(np.int64) for side in ("left", "right"))
+    turn = found["turn"].to_numpy(np.int64)
+    verifier = Verifier(
+        thumbnails, proposed.bands, proposed.descriptors, proposed.at, read_details
+    )
+    levels = verifier.levels(
+        left,
+        right,
+        turn,
+        found["similarity"].to_numpy(),
+        search.remove_similarity,
+        search.group_similarity,
+    )
+    one, other = proposed.position[left], proposed.position[right]
+    mirrored, rotation = turn >= MIRRORED, turn % MIRRORED * 90
+    # Turning the right one like the left is turning the left one back like the right.
+    swapped = (one > other) & ~mirrored
+    pairs = pd.DataFrame(
+        {
+            "left": np.minimum(one, other),
+            "right": np.maximum(one, other),
+            "similarity": found["similarity"].to_numpy(),
+            "mirrored": mirrored,
+            "rotation": np.where(swapped, -rotation % 360, rotation),
+            "distance": found["distance"].to_numpy(),
+            **{name: levels[name].to_numpy() for name in ("level", "detail", "background")},
+        },
+        columns=list(PAIR_COLUMNS),
+    )
+    return pairs.sort_values(["left", "right"], ignore_index=True)
 
-    def __init__(self, rows: pd.DataFrame, thumbnails: Thumbnails, search: Search) -> None:
+
+class Proposer:
+    """Proposes pairs among images of distinct bytes, and lays their thumbnails over each other."""
+
+    def __init__(self, rows: pd.DataFrame, thumbnails: Thumbnails, search: SearchParams) -> None:
         self.search = search
         # In the order of the ids, so that ties fall the same way whatever the order of the rows.
         self.position = np.argsort(rows["image_id"].to_numpy(), kind="stable").astype(np.int64)
@@ -72,42 +127,15 @@ class DuplicateSearch:
         }
         self.bands = band_passed(thumbnails)
         self.descriptors = np.concatenate([descriptors(thumbnails[part]) for part in self._parts()])
-        self.turns = tuple(range(8)) if search.rotations else (0, MIRRORED)
-        self.nearest: dict[int, Positions] = {}
-        self.exact = False  # whether these are the true nearest
-        self.here = np.ones(len(rows), bool)  # and among which
-        self.verified = _no_pairs()
-        self._compare(self._by_hash())
-        self.look_again(np.ones(len(rows), bool))
-
-    @property
-    def pairs(self) -> pd.DataFrame:
-        """All pairs found so far."""
-        one = self.position[self.verified["left"]]
-        other = self.position[self.verified["right"]]
-        found = self.verified.assign(left=np.minimum(one, other), right=np.maximum(one, other))
-        # Turning the right one like the left is turning the left one back like the right.
-        swapped = (one > other) & ~found["mirrored"]
-        found["rotation"] = found["rotation"].where(~swapped, -found["rotation"] % 360)
-        return found.sort_values(["left", "right"], ignore_index=True)
-
-    def look_again(self, present: NDArray[np.bool_]) -> bool:
-        """Search among the rows that are present; tell whether that found pairs, or better turns.
-
-        A picture whose neighbours have gone is given its next ones, so that what stays has been
-        searched as if the others had never been.
-        """
-        before, here = self.verified, present[self.position]
-        for turn in self.turns:
-            self._compare(self._by_neighbours(turn, here))
-        self.exact, self.here = is_exact(int(here.sum())), here
-        return not self.verified.equals(before)
+        quarters = range(4) if search.rotations else (0,)
+        mirrors = (0, MIRRORED) if search.mirrored else (0,)
+        self.turns = tuple(quarter + mirror for mirror in mirrors for quarter in quarters)
 
     def _parts(self) -> list[Positions]:
         """Return the rows of the thumbnails in parts: what is computed from them is larger."""
         return [self.at[at : at + PART] for at in range(0, max(len(self.at), 1), PART)]
 
-    def _by_hash(self) -> Proposals:
+    def by_hash(self) -> Proposals:
         """Return the pairs whose perceptual hashes lie within the radius, turned or not."""
         radius = self.search.hash_radius
         # The scan's hashes tell of no quarter turns, so those are sought among others of their own.
@@ -120,36 +148,24 @@ class DuplicateSearch:
             found.append(_proposals(textured[pairs[:, 0]], textured[pairs[:, 1]], turn))
         return np.concatenate(found)
 
-    def _by_neighbours(self, turn: int, here: NDArray[np.bool_]) -> Proposals:
-        """Return the nearest of each picture that is here, where that is not known yet."""
-        known = self.nearest.get(turn)
-        exact = is_exact(int(here.sum()))
-        back = here & ~self.here
-        if known is None or not (exact and self.exact):
-            known, asked = np.full((len(here), self.search.neighbours), -1, np.int64), here
-            back[:] = False
-        else:
-            gone = (known >= 0) & ~here[known]
-            asked = here & gone.any(axis=1)
-        self.nearest[turn] = known.copy()
-        self.nearest[turn][asked] = found = self._nearest_of(turn, asked, here)
-        # Those that come back are offered to all; with them or without, the others' lists hold.
-        offered = self._nearest_of(turn, here, back)
-        return np.concatenate([_listed(asked, found, turn), _listed(here, offered, turn)])
+    def by_neighbors(self) -> Proposals:
+        """Return the pairs of each image and its nearest by color layout, turned or not."""
+        everything = np.arange(len(self.at))
+        found = []
+        for turn in self.turns:
+            nearest = nearest_neighbours(
+                self.descriptors, turn, everything, everything, self.search.neighbours
+            )
+            query, place = np.nonzero(nearest >= 0)
+            found.append(_proposals(query, nearest[query, place], turn))
+        return np.concatenate(found)
 
-    def _nearest_of(
-        self, turn: int, queries: NDArray[np.bool_], candidates: NDArray[np.bool_]
-    ) -> Positions:
-        return nearest_neighbours(
-            self.descriptors,
-            turn,
-            np.flatnonzero(queries),
-            np.flatnonzero(candidates),
-            self.search.neighbours,
-        )
+    def registered(self, *proposals: Proposals) -> pd.DataFrame:
+        """Return the pairs whose thumbnails agree: left, right, turn, similarity, distance.
 
-    def _compare(self, proposed: Proposals) -> None:
-        """Judge the proposed pairs in their pixels, and remember those that are duplicates."""
+        Of a pair proposed in several turns, the one that agrees best.
+        """
+        proposed = np.unique(np.concatenate(proposals), axis=0)
         proposed = proposed[np.lexsort((proposed[:, 0], proposed[:, 2], proposed[:, 1]))]
         likely = _in_threads(
             lambda part: part[
@@ -163,7 +179,7 @@ class DuplicateSearch:
         values = _in_threads(
             lambda part: registered_similarity(
                 self.thumbnails, self.bands, self.at[part[:, 0]], self.at[part[:, 1]], part[:, 2]
-            ),
+            )[0],
             [close[at : at + FINE_CHUNK] for at in range(0, len(close), FINE_CHUNK)],
             "compare pixels",
         )
@@ -178,14 +194,16 @@ class DuplicateSearch:
             {
                 "left": left,
                 "right": right,
+                "turn": turn,
                 "similarity": np.minimum(similarity.astype(np.float64).round(4), 1.0),
-                "mirrored": turn >= MIRRORED,
-                "rotation": turn % MIRRORED * 90,
                 "distance": distance,
             }
         )
-        pairs = pairs[pairs["similarity"] >= self.search.similarity]
-        self.verified = _best_of_each(pd.concat([self.verified, pairs]))
+        pairs = pairs[pairs["similarity"] >= self.search.group_similarity]
+        pairs = pairs.sort_values(
+            ["left", "right", "similarity", "turn"], ascending=[True, True, False, True]
+        )
+        return pairs.drop_duplicates(["left", "right"]).reset_index(drop=True)
 
     def _hashes_of_thumbnails(self) -> dict[int, Hashes]:
         """Return perceptual hashes of the thumbnails' luma, turned in each way.
@@ -211,12 +229,6 @@ class DuplicateSearch:
         return np.asarray(np.bitwise_count(self.hashes[0][left] ^ other), np.int64)
 
 
-def _listed(queries: NDArray[np.bool_], nearest: Positions, turn: int) -> Proposals:
-    """Return as proposals what `nearest` lists for each of the queries."""
-    query, place = np.nonzero(nearest >= 0)
-    return _proposals(np.flatnonzero(queries)[query], nearest[query, place], turn)
-
-
 def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
     """Return the pairs, each once, with the smaller position on the left.
 
@@ -236,19 +248,6 @@ def _proposals(turned: Positions, straight: Positions, turn: int) -> Proposals:
     )
     found: Proposals = np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
     return found
-
-
-def _best_of_each(pairs: pd.DataFrame) -> pd.DataFrame:
-    order = ["left", "right", "similarity", "mirrored", "rotation"]
-    pairs = pairs.sort_values(order, ascending=[True, True, False, True, True], kind="stable")
-    return pairs.drop_duplicates(["left", "right"]).reset_index(drop=True)
-
-
-def _no_pairs() -> pd.DataFrame:
-    kinds = (np.int64, np.int64, np.float64, np.bool_, np.int64, np.int64)
-    return pd.DataFrame(
-        {name: np.empty(0, kind) for name, kind in zip(PAIR_COLUMNS, kinds, strict=True)}
-    )
 
 
 def _low_spectrum(thumbnails: Thumbnails) -> NDArray[np.float32]:

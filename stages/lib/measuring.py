@@ -1,4 +1,4 @@
-"""The measures of one file, as a record of fixed size: what scan notes and its cache remembers."""
+"""The measures of one file, as a record: what scan notes and its cache remembers."""
 
 import hashlib
 import os
@@ -19,7 +19,8 @@ IMAGE_ID_BYTES = hashlib.sha256().digest_size
 BLOCK = 1 << 20
 
 # Plain bytes of a stated layout, so that a cache can hold them and a process can send them without
-# any code in between. Little-endian on every machine.
+# any code in between. Little-endian on every machine. After them comes the detail image, a JPEG of
+# any length.
 RECORD = np.dtype(
     [
         ("image_id", "V32"),
@@ -77,7 +78,7 @@ def measure_file(uri: str, max_pixels: int, folder: str = "", recipe: str = "") 
         return failed_record(uri, "unreadable")
     image_id = hashlib.sha256(data).digest()
     remembered = scan_cache.find(folder, recipe, image_id) if folder else None
-    if remembered and len(remembered) == RECORD.itemsize:
+    if remembered and len(remembered) >= RECORD.itemsize:
         return remembered
     return measure(data, image_id, max_pixels)
 
@@ -116,7 +117,7 @@ def as_remembered(record: bytes) -> bytes | None:
     """Return a record as the cache should hold it; None for one that it holds already, or that says
     more about a run than about bytes: too slow, too large, not to be read.
     """
-    (row,) = np.frombuffer(record, RECORD)
+    (row,) = np.frombuffer(record, RECORD, 1)
     if row["remembered"] or row["reason"] in PASSING_REASONS:
         return None
     return record[:REMEMBERED] + b"\x01" + record[REMEMBERED + 1 :]
@@ -124,7 +125,9 @@ def as_remembered(record: bytes) -> bytes | None:
 
 def columns_of(records: Iterable[bytes], uris: Iterable[str]) -> dict[str, Any]:
     """Return records as columns of the scan table; here the file's name gets its say."""
-    table = np.frombuffer(b"".join(records), RECORD)
+    records = list(records)
+    size = RECORD.itemsize
+    table = np.frombuffer(b"".join(record[:size] for record in records), RECORD)
     columns: dict[str, Any] = {"image_id": _hex(table["image_id"])}
     for name in RECORD.names or ():
         if name not in ("image_id", "has_picture", "thumbnail"):
@@ -138,6 +141,7 @@ def columns_of(records: Iterable[bytes], uris: Iterable[str]) -> dict[str, Any]:
     ]
     pictures = zip(table["thumbnail"], table["has_picture"], strict=True)
     columns["thumbnail"] = [pixels.tobytes() if has else b"" for pixels, has in pictures]
+    columns["detail"] = [record[size:] for record in records]
     return columns
 
 
@@ -146,7 +150,7 @@ def _record(image_id: bytes, size: int, found: Inspection) -> bytes:
     kind, mode, colour, verdict, reason = (text.encode() for text in texts)
     head = (image_id, size, kind, found.width, found.height, mode, colour, found.orientation)
     record = np.array((*head, verdict, reason, *_measures(found)), RECORD)
-    return record.tobytes()
+    return record.tobytes() + found.detail
 
 
 def _measures(found: Inspection) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from stages.lib.thumbnails import Thumbnails
 Positions = NDArray[np.int64]
 Turns = NDArray[np.int64]
 Similarities = NDArray[np.float32]
+Warps = NDArray[np.float32]  # (pairs, 2, 3): affine, from left to right, pixels about the center
 
 SIDE, HALF = THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2
 MIRRORED = 4  # added to the number of quarter turns
@@ -109,20 +110,19 @@ def registered_similarity(
     left: Positions,
     right: Positions,
     turns: Turns,
-) -> Similarities:
-    """Return for each pair the correlation of detail and colour after registration, −1 to 1.
+) -> tuple[Similarities, Warps]:
+    """Return for each pair the correlation of detail and colour after registration, −1 to 1, and
+    the affine map that was found (zeros where there is none).
 
     The right picture, turned as `turns` says, is laid over the left one by the affine map that
     brings them closest (Gauss-Newton on the correlation, inverse compositional; after Evangelidis &
     Psarakis 2008 and Baker & Matthews 2004). Flat pictures, and maps that no copy needs, give 0.
     """
-    return np.asarray(
-        _registered(
-            thumbnails, bands, left, right, turns,
-            _COARSE_ZOOMS, _COARSE_SCALES, _FINE_SCALES, _BAND, _DETAIL, _SOFT,
-        ),
-        np.float32,
+    similarity, warps = _registered(
+        thumbnails, bands, left, right, turns,
+        _COARSE_ZOOMS, _COARSE_SCALES, _FINE_SCALES, _BAND, _DETAIL, _SOFT,
     )  # fmt: skip
+    return np.asarray(similarity, np.float32), np.asarray(warps, np.float32)
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -579,6 +579,7 @@ def _registered(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     count = len(left)
     out = np.zeros(count, np.float32)
+    warps = np.zeros((count, 2, 3), np.float32)
     shape = (SIDE, SIDE)
     spare, rows = np.empty(shape, np.float32), np.empty(shape, np.float32)
     small = np.empty((CHROMA_SIDE, CHROMA_SIDE), np.float32)
@@ -671,4 +672,7 @@ def _registered(  # type: ignore[no-untyped-def]
             value = _agreement(luma[0], blue[0], red[0], moved, fine, inside, _WINDOWS[part])
             best = max(best, value - PART_PENALTY)
         out[k] = max(best - penalty, np.float32(0)) if best > 0 else best
-    return out
+        for row in range(2):
+            for column in range(3):
+                warps[k, row, column] = warp[row, column]
+    return out, warps

@@ -18,6 +18,7 @@ FILE = "scan.sqlite"
 LOCK = "scan.lock"
 # The modules whose code makes the measures: a change in one of them is another recipe.
 MEASURED_BY = (
+    "detail",
     "formats",
     "framing",
     "images",

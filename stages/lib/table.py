@@ -69,6 +69,7 @@ SCAN = Table(
         "phash": pa.uint64(),
         "phash_mirrored": pa.uint64(),
         "thumbnail": pa.binary(),
+        "detail": pa.binary(),  # a JPEG of at most 128 x 128 pixels, see detail.py
     },
     allowed=(
         *FILES.allowed,
@@ -76,8 +77,8 @@ SCAN = Table(
         ("colour", ("", "grey", "pseudo_grey", "colour", "palette", "alpha", "cmyk", "16bit")),
     ),
 )
-# Thumbnails stay in data/scan.parquet: of a million pictures they are 1.5 GB.
-CLEAN = SCAN.without_columns("thumbnail").with_columns(
+# Thumbnails stay in data/scan.parquet: of a million images they are 1.5 GB, details 3 to 6 GB.
+CLEAN = SCAN.without_columns("thumbnail", "detail").with_columns(
     flags=TEXT,
     comparable=pa.bool_(),  # whether the search for near-duplicates can see anything in it
     group_id=TEXT,

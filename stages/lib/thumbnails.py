@@ -1,5 +1,6 @@
 """The thumbnails of data/scan.parquet as one array, without a Python object for each picture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def read_scan(path: Path = SCAN_FILE) -> tuple[pd.DataFrame, Thumbnails]:
 
     A file without a picture has a row of zeros. The array takes 1.5 GB per million pictures.
     """
-    rows = read_table(path, SCAN.without_columns("thumbnail"))
+    rows = read_table(path, SCAN.without_columns("thumbnail", "detail"))
     return rows.assign(thumbnail=np.arange(len(rows))), read_thumbnails(path)
 
 
@@ -41,3 +42,23 @@ def read_thumbnails(path: Path = SCAN_FILE) -> Thumbnails:
                 thumbnails[at : at + len(column)][present] = pixels
             at += len(column)
     return thumbnails
+
+
+def read_details(wanted: Sequence[int], path: Path = SCAN_FILE) -> dict[int, bytes]:
+    """Return the detail images (JPEG bytes) of some rows of the table, by row number.
+
+    Only the row groups that hold one of them are read.
+    """
+    rows = np.unique(np.asarray(wanted, np.int64))
+    found: dict[int, bytes] = {}
+    with pq.ParquetFile(path) as file:
+        start = 0
+        for group in range(file.metadata.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            within = rows[(rows >= start) & (rows < end)]
+            if len(within):
+                column = file.read_row_group(group, columns=["detail"]).column(0)
+                taken = column.take(within - start).to_pylist()
+                found.update(zip(within.tolist(), taken, strict=True))
+            start = end
+    return found

@@ -1,0 +1,281 @@
+"""Compares two images part by part at up to 128 x 128 pixels: alignment and local correlation.
+
+The thumbnail of 32 x 32 pixels proposes; what it cannot show (a finger, a word, a missing piece) is
+looked at here. `scan` keeps a detail image of every file, so nothing is opened again.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+from stages.lib.images import THUMBNAIL_SIDE, Picture
+
+DETAIL_SIDE = 128  # pixels: a detail image is squeezed to no more than this each way
+DETAIL_QUALITY = 95  # of the JPEG that holds it: 3 to 6 KB for a photograph
+MIRRORED = 4  # added to the number of quarter turns, as in `registration`
+
+# Four band-passes, each the difference of two Gaussian blurs (deviations in pixels at 128): from
+# texture to shapes. A copy loses the finest first; another exposure differs in the coarse ones too.
+DEVIATIONS = (0.6, 1.2, 2.4, 4.8, 9.6)
+BANDS = len(DEVIATIONS) - 1
+ALIGN_SIDES = (64, 128)  # coarse to fine
+ALIGN_STEPS, ALIGN_CHANGE = 12, 1e-3
+MARGIN = 10  # pixels of the rim that are not compared: frames, rotated corners, band-pass borders
+LEAST_OVERLAP = 0.25  # of the image
+CELL, STEP = 16, 8  # pixels of a cell in which the images must agree, and between two cells
+TEXTURE = 2.0  # variance of a band in a cell below which there is nothing to compare (of 255²)
+NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two small numbers
+DISAGREES = 0.4  # correlation of a cell with texture below which its content differs
+LARGEST_REGION = 0.45  # share of the cells with texture that a caption or sticker may cover
+FULL_SIDE = 72  # pixels: of a smaller image, texture at 128 is what interpolation made up
+
+
+class Agreement(NamedTuple):
+    """How two aligned detail images agree.
+
+    side: pixels of the shorter side of the smaller one. correlation: of the BANDS bands, inside the
+    margin and without the differing region, -1 to 1. energy: log of the ratio of the standard
+    deviations of each band, right to left, after contrast. weakest: the smaller standard deviation
+    of each band, of 255. low, median: the 10 % quantile and the median over the cells of the band
+    that is compared locally. differing: share of cells with texture that disagree. regions: how
+    many connected regions these form. color: correlation of chroma; 1 where one has no color.
+    """
+
+    side: int
+    correlation: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    weakest: NDArray[np.float64]
+    low: float
+    median: float
+    differing: float
+    regions: int
+    color: float
+
+
+# Of images that could not be laid over each other; a side of 0: there is no detail to compare.
+NO_AGREEMENT = Agreement(
+    0, np.zeros(BANDS), np.zeros(BANDS), np.zeros(BANDS), 0.0, 0.0, 1.0, 0, 0.0
+)
+
+
+def encode_detail(pixels: Picture) -> bytes:
+    """Return RGB pixels (height, width, 3) squeezed to at most DETAIL_SIDE each way, as a JPEG.
+
+    Sides that are shorter stay as they are: enlarging adds nothing.
+    """
+    height, width = pixels.shape[:2]
+    size = (min(width, DETAIL_SIDE), min(height, DETAIL_SIDE))
+    if size != (width, height):
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    data: bytes = simplejpeg.encode_jpeg(
+        np.ascontiguousarray(pixels), quality=DETAIL_QUALITY, colorsubsampling="420"
+    )
+    return data
+
+
+def compare_details(left: bytes, right: bytes, turn: int, warp: NDArray[np.float32]) -> Agreement:
+    """Return how two detail images agree once the right one is laid over the left one.
+
+    turn: quarter turns of the right one, plus MIRRORED. warp: the affine map that
+    `registered_similarity` found between their thumbnails; it is refined here by maximising the
+    correlation (ECC; Evangelidis & Psarakis 2008), without the differing region the second time.
+    """
+    one, one_side = _planes(left, 0)
+    other, other_side = _planes(right, turn)
+    side = min(one_side, other_side)
+    place = _refine(one[0], other[0], _scaled(warp), None)
+    found, differing = _agree(one, other, place, side)
+    if 0 < found.differing <= LARGEST_REGION and found.regions == 1:
+        # A caption or sticker pulls the alignment; without it the rest can be laid exactly.
+        place = _refine(one[0], other[0], place, 255 - differing)
+        found, _ = _agree(one, other, place, side)
+    return found
+
+
+def _planes(data: bytes, turn: int) -> tuple[NDArray[np.float32], int]:
+    """Return luma, Cb and Cr (3, 128, 128), turned, and the image's shorter side."""
+    pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
+    side = min(pixels.shape[:2])
+    color = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
+    size = (DETAIL_SIDE, DETAIL_SIDE)
+    large = cv2.resize(color, size, interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    if turn >= MIRRORED:
+        large = large[:, ::-1]
+    large = np.rot90(large, turn % MIRRORED)
+    return np.ascontiguousarray(large.transpose(2, 0, 1)), side
+
+
+def _scaled(warp: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a map between thumbnails, about their centers, as OpenCV wants it at DETAIL_SIDE."""
+    center = np.full(2, (DETAIL_SIDE - 1) / 2)
+    linear = warp[:, :2].astype(np.float64)
+    shift = warp[:, 2] * (DETAIL_SIDE / THUMBNAIL_SIDE) + center - linear @ center
+    return np.column_stack([linear, shift]).astype(np.float32)
+
+
+def _refine(
+    one: NDArray[np.float32],
+    other: NDArray[np.float32],
+    place: NDArray[np.float32],
+    mask: NDArray[np.uint8] | None,
+) -> NDArray[np.float32]:
+    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ALIGN_STEPS, ALIGN_CHANGE)
+    for side in ALIGN_SIDES:
+        scale = side / DETAIL_SIDE
+        first, second = (_leveled(plane, side) for plane in (one, other))
+        trial = place.copy()
+        trial[:, 2] *= scale
+        small = None
+        if mask is not None:
+            # ECC's mask is of the image that is moved; the region is small against its margin.
+            small = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
+        try:
+            _, trial = cv2.findTransformECC(
+                first, second, trial, cv2.MOTION_AFFINE, criteria, small, 3
+            )
+        except cv2.error:  # it did not converge: the place stays what it was
+            continue
+        trial[:, 2] /= scale
+        place = trial
+    return place
+
+
+def _leveled(plane: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    small = cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(small - cv2.GaussianBlur(small, (0, 0), side / 16), np.float32)
+
+
+def _bands(luma: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    soft = [cv2.GaussianBlur(luma, (0, 0), deviation) for deviation in DEVIATIONS]
+    return [np.asarray(soft[at] - soft[at + 1], np.float32) for at in range(BANDS)]
+
+
+def local_band(side: int) -> int:
+    """Return the band whose detail an image of this side still holds."""
+    return 1 if side >= FULL_SIDE else 2
+
+
+def _agree(
+    one: NDArray[np.float32], other: NDArray[np.float32], place: NDArray[np.float32], side: int
+) -> tuple[Agreement, NDArray[np.uint8]]:
+    """Return the agreement, and a mask (255) of the cells that differ."""
+    size = (DETAIL_SIDE, DETAIL_SIDE)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    moved = [
+        cv2.warpAffine(plane, place, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
+        for plane in other
+    ]
+    full = np.full(size, 255, np.uint8)
+    inside = cv2.warpAffine(full, place, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    rim = 2 * MARGIN + 1
+    inside = cv2.erode(
+        inside, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    )
+    nothing = np.zeros(size, np.uint8)
+    if np.count_nonzero(inside) < LEAST_OVERLAP * inside.size:
+        return NO_AGREEMENT._replace(side=side), nothing
+    bands = list(zip(_bands(one[0]), _bands(np.asarray(moved[0])), strict=True))
+    weight = (inside > 0).astype(np.float32)
+    gain = _gain(*bands[-1], weight)
+    values, texture = _cells(*bands[local_band(side)], weight, gain)
+    apart = texture & (values < DISAGREES)
+    regions, region_mask = 0, nothing
+    if apart.any():
+        small = apart.astype(np.uint8)
+        joined = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+        regions = cv2.connectedComponents(joined, connectivity=8)[0] - 1
+        region_mask = cv2.resize(joined * 255, size, interpolation=cv2.INTER_NEAREST)
+    differing = float(apart.sum() / max(texture.sum(), 1))
+    bounded = regions == 1 and differing <= LARGEST_REGION
+    if bounded:
+        weight = weight * (region_mask == 0)
+        agreeing = values[texture & (values >= DISAGREES)]
+    else:
+        agreeing = values[texture]
+    low, median = (
+        (float(np.quantile(agreeing, 0.1)), float(np.median(agreeing)))
+        if len(agreeing)
+        else (0.0, 0.0)
+    )
+    products = np.array([_moments(*pair, weight) for pair in bands])
+    scale = np.sqrt(products[:, 1] * products[:, 2])
+    contrast = np.log(max(products[-1, 2], 0.25) / max(products[-1, 1], 0.25))
+    energy = 0.5 * (np.log((products[:, 2] + 0.1) / (products[:, 1] + 0.1)) - contrast)
+    found = Agreement(
+        side,
+        products[:, 0] / np.maximum(scale, 1e-6),
+        energy,
+        np.sqrt(products[:, 1:].min(axis=1)),
+        low,
+        median,
+        differing,
+        regions,
+        _color(one[1:], np.stack(moved[1:]), weight),
+    )
+    return found, region_mask
+
+
+def _gain(
+    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
+) -> float:
+    """Return the contrast of the other one relative to the first."""
+    _, first, second = _moments(one, other, weight)
+    return float(np.sqrt(max(second, 0.25) / max(first, 0.25)))
+
+
+def _moments(
+    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
+) -> tuple[float, float, float]:
+    """Return covariance and both variances of two planes under a weight."""
+    total = max(float(weight.sum()), 1.0)
+    first = (one - float((one * weight).sum()) / total) * weight
+    second = (other - float((other * weight).sum()) / total) * weight
+    return (
+        float(np.vdot(first, second)) / total,
+        float(np.vdot(first, first)) / total,
+        float(np.vdot(second, second)) / total,
+    )
+
+
+def _cells(
+    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32], gain: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the correlation in each cell, and which cells inside have texture to compare."""
+
+    def mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        small = cv2.boxFilter(plane, -1, (CELL, CELL), borderType=cv2.BORDER_REFLECT)
+        return np.asarray(small[CELL // 2 :: STEP, CELL // 2 :: STEP], np.float32)
+
+    # The stronger contrast is brought down to the weaker, so that noise is not made out of it.
+    one, other = (one, other / gain) if gain > 1 else (one * gain, other)
+    covered = mean(weight)
+    total = np.maximum(covered, 1e-6)
+    first, second = mean(one * weight) / total, mean(other * weight) / total
+    left = mean(one * one * weight) / total - first * first
+    right = mean(other * other * weight) / total - second * second
+    both = mean(one * other * weight) / total - first * second
+    values = both / np.sqrt(np.maximum(left, 0) * np.maximum(right, 0) + NOISE)
+    return values, (covered > 0.5) & (np.maximum(left, right) > TEXTURE)
+
+
+def _color(
+    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
+) -> float:
+    """Return the correlation of chroma, 1 where one of the two has none to compare."""
+    first = ((one - 128) * weight).ravel()
+    second = ((other - 128) * weight).ravel()
+    total = 2 * max(float(weight.sum()), 1.0)
+    spread = [float(np.vdot(plane, plane)) / total for plane in (first, second)]
+    if min(spread) < LEAST_CHROMA**2:
+        return 1.0
+    plain = float(np.vdot(first, second)) / total / np.sqrt(spread[0] * spread[1])
+    moments = [_moments(*planes, weight) for planes in zip(one, other, strict=True)]
+    product, left, right = np.sum(moments, axis=0)
+    centered = product / np.sqrt(left * right) if min(left, right) > 1 else plain
+    return float(max(plain, centered))
+
+
+LEAST_CHROMA = 4.0  # of 255: below, JPEG's chroma alone says nothing

@@ -1,0 +1,366 @@
+"""Decides what a pair of look-alikes is: the same exposure, the same scene, or two things of a kind.
+
+Each candidate is looked at again in detail, part by part, and then compared with what unrelated
+images of the same data set reach: what the set shares is no evidence.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from stages.lib.detail import BANDS, NO_AGREEMENT, Agreement, compare_details, local_band
+from stages.lib.neighbours import Descriptors, nearest_neighbours
+from stages.lib.progress import track
+from stages.lib.registration import coarse_similarity, registered_similarity
+from stages.lib.thumbnails import Thumbnails
+
+Indices = NDArray[np.int64]
+Read = Callable[[Sequence[int]], dict[int, bytes]]
+
+LEVELS = ("remove", "group", "look_alike")
+
+# Sides in pixels. Below SMALL the thumbnail holds all there is, and its similarity decides.
+SMALL_SIDE = 40
+# Another exposure of the same scene: what of the detail must agree. Read off 12 sets of look-alikes
+# and planted copies, see benchmarks/README.md.
+SCENE_DETAIL = 0.68  # correlation in the finest band that both images hold
+SCENE_BLURRED = 0.85  # the same where one is blurred and only a coarser band is left
+SCENE_FINE = 0.3  # correlation of the band below it, where neither has lost that
+SCENE_LOW = 0.0  # 10 % quantile over the cells: more than a tenth that disagrees is another thing
+SCENE_COLOR = 0.5
+# The same exposure: nothing but compression, scaling, noise and tone may differ. Another exposure
+# in the same place differs in shapes and shading: in the coarse bands, which copying leaves alone.
+COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the coarsest
+COPY_FINE = 0.9
+COPY_COLOR = 0.8
+LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is lost by one of two
+FINE_NOISE = 1.0  # standard deviation, of 255, below which a band holds nothing
+# Sharp agreement nearly everywhere, but different content in several places: a form filled in
+# otherwise, another card of the suit.
+SHARP, CONTENT = 0.9, 0.03
+
+# The background: how well unrelated images of the set agree with this one.
+SAMPLE = 64  # images of the set, the same for all
+NEIGHBORS = 24  # of each image by color layout
+CROWD = 6  # so many others that agree as well make it no evidence
+CROWD_SHARE = 0.02  # in a large set, this share of it
+SAMPLE_CROWD = 8  # of SAMPLE: an eighth of the set
+RATIO = 0.3  # a pair must differ by less than this share of what the crowd differs by
+LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
+CROWDED_SHARE = 0.05  # of all images, from which on the set is one of look-alikes
+LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Verified pairs: positions, turns, similarity of the thumbnails, and agreements in detail.
+
+    left, right, turn: (pairs,) int64. similarity: (pairs,). side, low, median, differing, regions,
+    color: (pairs,); correlation, energy, weakest: (pairs, BANDS), as in `detail.Agreement`.
+    """
+
+    left: Indices
+    right: Indices
+    turn: Indices
+    similarity: NDArray[np.float64]
+    side: NDArray[np.int64]
+    correlation: NDArray[np.float64]
+    energy: NDArray[np.float64]
+    weakest: NDArray[np.float64]
+    low: NDArray[np.float64]
+    median: NDArray[np.float64]
+    differing: NDArray[np.float64]
+    regions: NDArray[np.int64]
+    color: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    @cached_property
+    def small(self) -> NDArray[np.bool_]:
+        """Tell which pairs hold no more detail than their thumbnails."""
+        return self.side < SMALL_SIDE
+
+    @cached_property
+    def lost(self) -> NDArray[np.bool_]:
+        """Tell in which pairs one has lost the detail that the other still holds."""
+        return np.abs(self._of(self.energy, self._local)) > LOST_BAND
+
+    @cached_property
+    def band(self) -> Indices:
+        """Return the band in which each pair is compared."""
+        return np.minimum(self._local + self.lost, BANDS - 1)
+
+    @cached_property
+    def difference(self) -> NDArray[np.float64]:
+        """Return what is left of 1 in the compared band, 0 for equal images."""
+        return self.difference_in(self.band)
+
+    def difference_in(self, band: Indices | int) -> NDArray[np.float64]:
+        """Return 1 less the correlation in a band; of small images, less the similarity."""
+        bands = np.broadcast_to(np.asarray(band), len(self))
+        return np.where(self.small, 1 - self.similarity, 1 - self._of(self.correlation, bands))
+
+    def shows_one_scene(self, group_similarity: float) -> NDArray[np.bool_]:
+        """Tell which pairs agree in detail as two exposures of one scene do."""
+        detail = self._of(self.correlation, self.band)
+        enough = np.where(self.lost, detail >= SCENE_BLURRED, detail >= SCENE_DETAIL)
+        fine = (self._of(self.correlation, self._fine) >= SCENE_FINE) | self._fine_lost
+        content = (self.median >= SHARP) & (self.differing >= CONTENT) & (self.regions >= 2)
+        local = self.lost | ((self.low >= SCENE_LOW) & ~content)
+        large = enough & fine & local & (self.color >= SCENE_COLOR)
+        return (self.small | large) & (self.similarity >= group_similarity)
+
+    def shows_one_exposure(self, remove_similarity: float) -> NDArray[np.bool_]:
+        """Tell which pairs agree in every part as copies of one file do."""
+        levels = [
+            self._of(self.correlation, np.minimum(band, BANDS - 1))
+            for band in (self._local, self._local + 1, np.full(len(self), BANDS - 1))
+        ]
+        same = np.all(
+            [level >= least for level, least in zip(levels, COPY_DETAIL, strict=True)], axis=0
+        )
+        fine = (self._of(self.correlation, self._fine) >= COPY_FINE) | self._fine_lost
+        whole = same & fine & ~self.lost & (self.differing == 0) & (self.color >= COPY_COLOR)
+        return whole & (self.similarity >= remove_similarity)
+
+    @property
+    def _local(self) -> Indices:
+        return np.array([local_band(side) for side in self.side], np.int64)
+
+    @property
+    def _fine(self) -> Indices:
+        return self._local - 1
+
+    @property
+    def _fine_lost(self) -> NDArray[np.bool_]:
+        uneven = np.abs(self._of(self.energy, self._fine)) > LOST_FINE
+        empty: NDArray[np.bool_] = self._of(self.weakest, self._fine) < FINE_NOISE
+        return uneven | empty
+
+    def _of(self, table: NDArray[np.float64], band: Indices) -> NDArray[np.float64]:
+        return table[np.arange(len(self)), band]
+
+
+class Verifier:
+    """Compares pairs of one data set in detail, and with the set's background.
+
+    thumbnails, bands: by row number. descriptors, at: by position, where `at` is the row number of
+    each image. read: returns the detail images (JPEG bytes) of some row numbers. Positions are in
+    the order of the image ids, so that the sample of the set does not depend on that of the rows.
+    """
+
+    def __init__(
+        self,
+        thumbnails: Thumbnails,
+        bands: NDArray[np.float32],
+        descriptors: Descriptors,
+        at: Indices,
+        read: Read,
+    ) -> None:
+        self.thumbnails = thumbnails
+        self.bands = bands
+        self.descriptors = descriptors
+        self.at = at
+        self.read = read
+
+    def levels(
+        self,
+        left: Indices,
+        right: Indices,
+        turn: Indices,
+        similarity: NDArray[np.float64],
+        remove_similarity: float,
+        group_similarity: float,
+    ) -> pd.DataFrame:
+        """Return for each pair its level (one of LEVELS), detail and background.
+
+        left < right, turn, similarity: as proposed and registered. detail: correlation of the
+        compared band, 0 to 1. background: the same for the crowd of look-alikes, 0 where there is
+        none.
+        """
+        pairs = self.compare(left, right, turn, similarity)
+        copy = pairs.shows_one_exposure(remove_similarity)
+        scene = pairs.shows_one_scene(group_similarity) | copy
+        if not scene.any():
+            crowd = np.ones(len(pairs))
+        else:
+            around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
+            copy &= pairs.difference <= _limit(_copy_background(pairs, around, len(self.at)))
+            crowd = _scene_background(pairs, around, copy, len(self.at))
+        scene &= copy | (pairs.difference <= _limit(crowd))
+        level = np.where(copy, "remove", np.where(scene, "group", "look_alike"))
+        return pd.DataFrame(
+            {
+                "level": level,
+                "detail": np.clip(1 - pairs.difference, 0, 1).round(4),
+                "background": np.clip(1 - crowd, 0, 1).round(4),
+            }
+        )
+
+    def compare(
+        self, left: Indices, right: Indices, turn: Indices, similarity: NDArray[np.float64] | None
+    ) -> Comparison:
+        """Return how pairs agree in detail; similarity: None to take that of the thumbnails."""
+        registered, warps = self._register(left, right, turn)
+        known = registered if similarity is None else similarity
+        close = warps.any(axis=(1, 2)) & (known >= LEAST_RESEMBLANCE)
+        ends = self.at[left], self.at[right]
+        details = self.read(np.unique(np.concatenate(ends)[np.tile(close, 2)]).tolist())
+
+        def agreement(pair: int) -> Agreement:
+            if not close[pair]:
+                return NO_AGREEMENT
+            one, other = (details[int(side[pair])] for side in ends)
+            if not one or not other:
+                return NO_AGREEMENT
+            return compare_details(one, other, int(turn[pair]), warps[pair])
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            jobs = threads.map(agreement, range(len(left)))
+            found = list(track(jobs, len(left), "compare in detail", "pairs"))
+        columns = {
+            name: np.array([one[at] for one in found]).reshape(len(found), *shape)
+            for at, (name, shape) in enumerate(
+                (name, (BANDS,) if name in ("correlation", "energy", "weakest") else ())
+                for name in Agreement._fields
+            )
+        }
+        return Comparison(left, right, turn, np.asarray(known, np.float64), **columns)
+
+    def _register(
+        self, left: Indices, right: Indices, turn: Indices
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return similarity and warp of each pair."""
+        parts = [slice(at, at + 256) for at in range(0, len(left), 256)]
+
+        def register(part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            return registered_similarity(
+                self.thumbnails, self.bands, self.at[left[part]], self.at[right[part]], turn[part]
+            )
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            found = list(threads.map(register, parts))
+        if not found:
+            return np.empty(0, np.float32), np.empty((0, 2, 3), np.float32)
+        return np.concatenate([one for one, _ in found]), np.concatenate([at for _, at in found])
+
+    def _around(self, pairs: Comparison, images: Indices) -> Comparison:
+        """Return the comparison of images with their neighbors and with a sample of the set."""
+        everything = np.arange(len(self.at))
+        count = min(NEIGHBORS, len(everything))
+        near = nearest_neighbours(self.descriptors, 0, images, everything, count)
+        picked = np.linspace(0, len(everything) - 1, min(SAMPLE, len(everything))).astype(np.int64)
+        one = np.concatenate([np.repeat(images, near.shape[1]), np.repeat(images, len(picked))])
+        other = np.concatenate([near.ravel(), np.tile(picked, len(images))])
+        there = (other >= 0) & (one != other)
+        ends = np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1)[there]
+        known = np.stack([pairs.left, pairs.right], axis=1)[pairs.turn == 0]
+        ends = _without(np.unique(ends, axis=0), known)
+        ends = ends[np.lexsort((ends[:, 0], ends[:, 1]))]
+        left, right = np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
+        turn = np.zeros(len(ends), np.int64)
+        rows = self.at[left], self.at[right]
+        close = coarse_similarity(self.bands, *rows, turn) >= LEAST_COARSE
+        return self.compare(left[close], right[close], turn[close], None)
+
+
+def _without(pairs: Indices, others: Indices) -> Indices:
+    """Return the rows of `pairs` that are not among `others`."""
+    width = int(max(pairs.max(initial=0), others.max(initial=0))) + 1
+    keys = pairs[:, 0] * width + pairs[:, 1]
+    kept: Indices = pairs[~np.isin(keys, others[:, 0] * width + others[:, 1])]
+    return kept
+
+
+def _limit(background: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(RATIO * background, LEAST_DIFFERENCE)
+
+
+def _copy_background(pairs: Comparison, around: Comparison, count: int) -> NDArray[np.float64]:
+    """Return for each pair by how much a crowd differs that speaks against one exposure.
+
+    A file may have many copies: only as many as no one would make are a crowd, or an eighth of a
+    sample of the whole set.
+    """
+    crowd = max(CROWD, round(CROWD_SHARE * count))
+    picked = np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64)
+    sampled = np.zeros(count, bool)
+    sampled[picked] = True
+    near = _nth_difference(pairs, around, crowd, np.arange(count), None)
+    far = _nth_difference(pairs, around, SAMPLE_CROWD, np.arange(count), sampled)
+    return np.minimum(near, far)
+
+
+def _scene_background(
+    pairs: Comparison, around: Comparison, copy: NDArray[np.bool_], count: int
+) -> NDArray[np.float64]:
+    """Return for each pair by how much a crowd differs that speaks against one scene.
+
+    Copies of one exposure count once. Where hardly any image has a crowd around it, the few that do
+    are one scene seen many times; else the set is one of look-alikes.
+    """
+    own = _components(count, pairs.left[copy], pairs.right[copy])
+    crowd = _nth_difference(pairs, around, CROWD, own, None)
+    alike = (crowd < 1 - SCENE_DETAIL) & (pairs.difference < 1 - SCENE_DETAIL)
+    ends = np.concatenate([pairs.left[alike], pairs.right[alike]])
+    if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), CROWD):
+        return crowd
+    return _nth_difference(pairs, around, NEIGHBORS, own, None)
+
+
+def _nth_difference(
+    pairs: Comparison,
+    around: Comparison,
+    rank: int,
+    own: Indices,
+    among: NDArray[np.bool_] | None,
+) -> NDArray[np.float64]:
+    """Return for each pair the `rank`-th smallest difference from either of the two to others.
+
+    own: a number for each image; images of one number count once, and those of the pair itself do
+    not count. among: which images count at all. 1 where there are not so many.
+    """
+    result = np.ones(len(pairs))
+    ends = [(one.left, one.right) for one in (pairs, around)]
+    for band in np.unique(pairs.band):
+        asked = np.flatnonzero(pairs.band == band)
+        values = np.concatenate([one.difference_in(int(band)) for one in (pairs, around)])
+        table = pd.DataFrame(
+            {
+                "image": np.concatenate([a for a, _ in ends] + [b for _, b in ends]),
+                "other": np.concatenate([b for _, b in ends] + [a for a, _ in ends]),
+                "difference": np.concatenate([values, values]),
+            }
+        )
+        if among is not None:
+            table = table[among[table["other"].to_numpy()]]
+        table = table.assign(own=own[table["other"].to_numpy()])
+        table = table[table["own"] != own[table["image"].to_numpy()]]
+        table = table.sort_values(["difference", "image", "own"], kind="stable")
+        table = table.drop_duplicates(["image", "own"])
+        groups = {
+            int(image): (part["own"].to_numpy(), part["difference"].to_numpy())
+            for image, part in table.groupby("image").head(rank + 1).groupby("image")
+        }
+        for at in asked:
+            for one, other in ((pairs.left[at], pairs.right[at]), (pairs.right[at], pairs.left[at])):
+                owners, differences = groups.get(int(one), (np.empty(0, np.int64), np.empty(0)))
+                rest = differences[owners != own[other]]
+                if len(rest) >= rank:
+                    result[at] = min(result[at], rest[rank - 1])
+    return result
+
+
+def _components(count: int, left: Indices, right: Indices) -> Indices:
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    numbers: Indices = connected_components(graph, directed=False)[1].astype(np.int64)
+    return numbers

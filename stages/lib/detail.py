@@ -20,28 +20,38 @@ MIRRORED = 4  # added to the number of quarter turns, as in `registration`
 # Four band-passes, each the difference of two Gaussian blurs (deviations in pixels at 128): from
 # texture to shapes. A copy loses the finest first; another exposure differs in the coarse ones too.
 DEVIATIONS = (0.6, 1.2, 2.4, 4.8, 9.6)
+COARSE = 4.8  # deviation of the blur in which tones are compared
 BANDS = len(DEVIATIONS) - 1
 ALIGN_SIDES = (64, 128)  # coarse to fine
 ALIGN_STEPS, ALIGN_CHANGE = 12, 1e-3
 MARGIN = 10  # pixels of the rim that are not compared: frames, rotated corners, band-pass borders
 LEAST_OVERLAP = 0.25  # of the image
 CELL, STEP = 16, 8  # pixels of a cell in which the images must agree, and between two cells
+STRIP = 4  # cells: a quarter of a side, in which captions and frames lie
 TEXTURE = 2.0  # variance of a band in a cell below which there is nothing to compare (of 255²)
 NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two small numbers
-DISAGREES = 0.4  # correlation of a cell with texture below which its content differs
-LARGEST_REGION = 0.45  # share of the cells with texture that a caption or sticker may cover
+# Correlation of a cell with texture below which its content differs: at least, or so much less than
+# the others.
+DISAGREES, FALLS_BEHIND = 0.4, 0.3
+LARGEST_REGION = 0.45  # share of the cells with texture that captions and frames may cover
 FULL_SIDE = 72  # pixels: of a smaller image, texture at 128 is what interpolation made up
+# Standard deviation of chroma, of 255: below the first an image has no color to compare, below the
+# second not enough to correlate.
+LEAST_CHROMA, CLEAR_CHROMA = 1.5, 4.0
 
 
 class Agreement(NamedTuple):
     """How two aligned detail images agree.
 
     side: pixels of the shorter side of the smaller one. correlation: of the BANDS bands, inside the
-    margin and without the differing region, -1 to 1. energy: log of the ratio of the standard
+    margin and without what differs at the edge, -1 to 1. energy: log of the ratio of the standard
     deviations of each band, right to left, after contrast. weakest: the smaller standard deviation
     of each band, of 255. low, median: the 10 % quantile and the median over the cells of the band
-    that is compared locally. differing: share of cells with texture that disagree. regions: how
-    many connected regions these form. color: correlation of chroma; 1 where one has no color.
+    that is compared locally. differing: share of cells with texture that disagree. inside: the same
+    for those that no caption, frame or rotated corner explains. color:
+    correlation of chroma; 1 where one has no color. color_error: the largest difference of chroma
+    between two cells, of 255, after contrast and cast. tone: what remains between the two at
+    coarse scale, of 255, root mean square over luma and chroma, nothing corrected.
     """
 
     side: int
@@ -51,13 +61,15 @@ class Agreement(NamedTuple):
     low: float
     median: float
     differing: float
-    regions: int
+    inside: float
     color: float
+    color_error: float
+    tone: float
 
 
 # Of images that could not be laid over each other; a side of 0: there is no detail to compare.
 NO_AGREEMENT = Agreement(
-    0, np.zeros(BANDS), np.zeros(BANDS), np.zeros(BANDS), 0.0, 0.0, 1.0, 0, 0.0
+    0, np.zeros(BANDS), np.zeros(BANDS), np.zeros(BANDS), 0.0, 0.0, 1.0, 1.0, 0.0, 255.0, 255.0
 )
 
 
@@ -81,15 +93,16 @@ def compare_details(left: bytes, right: bytes, turn: int, warp: NDArray[np.float
 
     turn: quarter turns of the right one, plus MIRRORED. warp: the affine map that
     `registered_similarity` found between their thumbnails; it is refined here by maximising the
-    correlation (ECC; Evangelidis & Psarakis 2008), without the differing region the second time.
+    correlation (ECC; Evangelidis & Psarakis 2008), the second time without what differs at the
+    edge.
     """
     one, one_side = _planes(left, 0)
     other, other_side = _planes(right, turn)
     side = min(one_side, other_side)
     place = _refine(one[0], other[0], _scaled(warp), None)
     found, differing = _agree(one, other, place, side)
-    if 0 < found.differing <= LARGEST_REGION and found.regions == 1:
-        # A caption or sticker pulls the alignment; without it the rest can be laid exactly.
+    if 0 < found.differing - found.inside <= LARGEST_REGION:
+        # A caption or frame pulls the alignment; without it the rest can be laid exactly.
         place = _refine(one[0], other[0], place, 255 - differing)
         found, _ = _agree(one, other, place, side)
     return found
@@ -169,37 +182,31 @@ def _agree(
         for plane in other
     ]
     full = np.full(size, 255, np.uint8)
-    inside = cv2.warpAffine(full, place, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    covered = cv2.warpAffine(full, place, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     rim = 2 * MARGIN + 1
-    inside = cv2.erode(
-        inside, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
+    covered = cv2.erode(
+        covered, np.ones((rim, rim), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
     nothing = np.zeros(size, np.uint8)
-    if np.count_nonzero(inside) < LEAST_OVERLAP * inside.size:
+    if np.count_nonzero(covered) < LEAST_OVERLAP * covered.size:
         return NO_AGREEMENT._replace(side=side), nothing
     bands = list(zip(_bands(one[0]), _bands(np.asarray(moved[0])), strict=True))
-    weight = (inside > 0).astype(np.float32)
+    weight = (covered > 0).astype(np.float32)
     gain = _gain(*bands[-1], weight)
     values, texture = _cells(*bands[local_band(side)], weight, gain)
-    apart = texture & (values < DISAGREES)
-    regions, region_mask = 0, nothing
-    if apart.any():
-        small = apart.astype(np.uint8)
-        joined = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-        regions = cv2.connectedComponents(joined, connectivity=8)[0] - 1
-        region_mask = cv2.resize(joined * 255, size, interpolation=cv2.INTER_NEAREST)
-    differing = float(apart.sum() / max(texture.sum(), 1))
-    bounded = regions == 1 and differing <= LARGEST_REGION
-    if bounded:
+    usual = float(np.median(values[texture])) if texture.any() else 0.0
+    apart = texture & (values < max(DISAGREES, usual - FALLS_BEHIND))
+    edge = _at_edge(apart)
+    differing, inside = (float(cells.sum()) / max(texture.sum(), 1) for cells in (apart, apart & ~edge))
+    region_mask = nothing
+    if edge.any() and differing - inside <= LARGEST_REGION:
+        region_mask = cv2.resize(
+            edge.astype(np.uint8) * 255, size, interpolation=cv2.INTER_NEAREST
+        )
         weight = weight * (region_mask == 0)
-        agreeing = values[texture & (values >= DISAGREES)]
-    else:
-        agreeing = values[texture]
-    low, median = (
-        (float(np.quantile(agreeing, 0.1)), float(np.median(agreeing)))
-        if len(agreeing)
-        else (0.0, 0.0)
-    )
+        texture = texture & ~edge
+    agreeing = values[texture] if texture.any() else np.zeros(1)
+    low, median = float(np.quantile(agreeing, 0.1)), float(np.median(agreeing))
     products = np.array([_moments(*pair, weight) for pair in bands])
     scale = np.sqrt(products[:, 1] * products[:, 2])
     contrast = np.log(max(products[-1, 2], 0.25) / max(products[-1, 1], 0.25))
@@ -212,10 +219,34 @@ def _agree(
         low,
         median,
         differing,
-        regions,
-        _color(one[1:], np.stack(moved[1:]), weight),
+        inside,
+        *_color(one[1:], np.stack(moved[1:]), weight),
+        _tone(one, np.stack(moved), weight),
     )
     return found, region_mask
+
+
+def _at_edge(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the cells that a caption, a frame or a rotated corner explains.
+
+    A connected region of them lies within an outer strip, and runs along half a side or lies in a
+    corner.
+    """
+    side = len(cells)
+    strip = np.ones(cells.shape, bool)
+    strip[STRIP:-STRIP, STRIP:-STRIP] = False
+    explained = np.zeros(cells.shape, bool)
+    count, numbers = cv2.connectedComponents(cells.astype(np.uint8), connectivity=8)
+    for number in range(1, count):
+        region = numbers == number
+        rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+        lengths = len(rows), len(columns)
+        in_corner = all(
+            places.max() < STRIP or places.min() >= side - STRIP for places in (rows, columns)
+        )
+        if not (region & ~strip).any() and (max(lengths) >= side / 2 or in_corner):
+            explained |= region
+    return explained
 
 
 def _gain(
@@ -240,42 +271,62 @@ def _moments(
     )
 
 
+def _cell_means(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    small = cv2.boxFilter(plane, -1, (CELL, CELL), borderType=cv2.BORDER_REFLECT)
+    return np.asarray(small[CELL // 2 :: STEP, CELL // 2 :: STEP], np.float32)
+
+
 def _cells(
     one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32], gain: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return the correlation in each cell, and which cells inside have texture to compare."""
 
-    def mean(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-        small = cv2.boxFilter(plane, -1, (CELL, CELL), borderType=cv2.BORDER_REFLECT)
-        return np.asarray(small[CELL // 2 :: STEP, CELL // 2 :: STEP], np.float32)
-
     # The stronger contrast is brought down to the weaker, so that noise is not made out of it.
     one, other = (one, other / gain) if gain > 1 else (one * gain, other)
-    covered = mean(weight)
+    covered = _cell_means(weight)
     total = np.maximum(covered, 1e-6)
-    first, second = mean(one * weight) / total, mean(other * weight) / total
-    left = mean(one * one * weight) / total - first * first
-    right = mean(other * other * weight) / total - second * second
-    both = mean(one * other * weight) / total - first * second
+    first, second = _cell_means(one * weight) / total, _cell_means(other * weight) / total
+    left = _cell_means(one * one * weight) / total - first * first
+    right = _cell_means(other * other * weight) / total - second * second
+    both = _cell_means(one * other * weight) / total - first * second
     values = both / np.sqrt(np.maximum(left, 0) * np.maximum(right, 0) + NOISE)
     return values, (covered > 0.5) & (np.maximum(left, right) > TEXTURE)
 
 
 def _color(
     one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
-) -> float:
-    """Return the correlation of chroma, 1 where one of the two has none to compare."""
+) -> tuple[float, float]:
+    """Return the correlation of chroma and its largest difference in a cell.
+
+    1 and 0 where one of the two has no color to compare.
+    """
     first = ((one - 128) * weight).ravel()
     second = ((other - 128) * weight).ravel()
     total = 2 * max(float(weight.sum()), 1.0)
     spread = [float(np.vdot(plane, plane)) / total for plane in (first, second)]
     if min(spread) < LEAST_CHROMA**2:
-        return 1.0
+        return 1.0, 0.0
     plain = float(np.vdot(first, second)) / total / np.sqrt(spread[0] * spread[1])
     moments = [_moments(*planes, weight) for planes in zip(one, other, strict=True)]
     product, left, right = np.sum(moments, axis=0)
     centered = product / np.sqrt(left * right) if min(left, right) > 1 else plain
-    return float(max(plain, centered))
+    gain = product / max(left, 1.0)
+    covered = _cell_means(weight)
+    ratio = np.maximum(covered, 1e-6)
+    worst = 0.0
+    for before, after in zip(one, other, strict=True):
+        change = _cell_means((after - gain * before) * weight) / ratio
+        change = change[covered > 0.5]
+        if len(change):
+            worst = max(worst, float(np.abs(change - np.median(change)).max()))
+    clear = min(spread) >= CLEAR_CHROMA**2
+    return float(max(plain, centered)) if clear else 1.0, worst
 
 
-LEAST_CHROMA = 4.0  # of 255: below, JPEG's chroma alone says nothing
+
+def _tone(
+    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
+) -> float:
+    total = max(float(weight.sum()), 1.0)
+    soft = [cv2.GaussianBlur(plane, (0, 0), COARSE) * weight for plane in other - one]
+    return float(np.sqrt(sum(float(np.vdot(plane, plane)) for plane in soft) / total))

@@ -34,18 +34,20 @@ SMALL_SIDE = 40
 SCENE_DETAIL = 0.68  # correlation in the finest band that both images hold
 SCENE_BLURRED = 0.85  # the same where one is blurred and only a coarser band is left
 SCENE_FINE = 0.3  # correlation of the band below it, where neither has lost that
+STRONG_FINE, SCENE_STRONG = 8.0, 0.8  # of a drawing, whose detail no noise can hide
 SCENE_LOW = 0.0  # 10 % quantile over the cells: more than a tenth that disagrees is another thing
 SCENE_COLOR = 0.5
 # The same exposure: nothing but compression, scaling, noise and tone may differ. Another exposure
 # in the same place differs in shapes and shading: in the coarse bands, which copying leaves alone.
 COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the coarsest
-COPY_FINE = 0.9
+COPY_FINE, COPY_NOISE = 0.96, 0.4
 COPY_COLOR = 0.8
+COPY_COLOR_ERROR = 12.0  # of 255, of any cell
 LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is lost by one of two
 FINE_NOISE = 1.0  # standard deviation, of 255, below which a band holds nothing
-# Sharp agreement nearly everywhere, but different content in several places: a form filled in
-# otherwise, another card of the suit.
-SHARP, CONTENT = 0.9, 0.03
+# Sharp agreement nearly everywhere, but other content inside: a form filled in otherwise, another
+# card of the suit, a missing piece.
+SHARP, CONTENT = 0.98, 0.03
 
 # The background: how well unrelated images of the set agree with this one.
 SAMPLE = 64  # images of the set, the same for all
@@ -56,6 +58,8 @@ SAMPLE_CROWD = 8  # of SAMPLE: an eighth of the set
 RATIO = 0.3  # a pair must differ by less than this share of what the crowd differs by
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
 CROWDED_SHARE = 0.05  # of all images, from which on the set is one of look-alikes
+# Among look-alikes an equal shape is not enough: light and color must be the same as well.
+CROWDED, CROWDED_TONE = 0.3, 4.0  # difference of the crowd; of 255
 LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
 
 
@@ -63,8 +67,8 @@ LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of
 class Comparison:
     """Verified pairs: positions, turns, similarity of the thumbnails, and agreements in detail.
 
-    left, right, turn: (pairs,) int64. similarity: (pairs,). side, low, median, differing, regions,
-    color: (pairs,); correlation, energy, weakest: (pairs, BANDS), as in `detail.Agreement`.
+    left, right, turn: (pairs,) int64. similarity: (pairs,). side, low, median, differing, inside,
+    color, color_error, tone: (pairs,); correlation, energy, weakest: (pairs, BANDS), as in `detail.Agreement`.
     """
 
     left: Indices
@@ -78,8 +82,10 @@ class Comparison:
     low: NDArray[np.float64]
     median: NDArray[np.float64]
     differing: NDArray[np.float64]
-    regions: NDArray[np.int64]
+    inside: NDArray[np.float64]
     color: NDArray[np.float64]
+    color_error: NDArray[np.float64]
+    tone: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.left)
@@ -113,8 +119,11 @@ class Comparison:
         """Tell which pairs agree in detail as two exposures of one scene do."""
         detail = self._of(self.correlation, self.band)
         enough = np.where(self.lost, detail >= SCENE_BLURRED, detail >= SCENE_DETAIL)
-        fine = (self._of(self.correlation, self._fine) >= SCENE_FINE) | self._fine_lost
-        content = (self.median >= SHARP) & (self.differing >= CONTENT) & (self.regions >= 2)
+        strong = self._of(self.weakest, self._fine) >= STRONG_FINE
+        least = np.where(strong, SCENE_STRONG, SCENE_FINE)
+        fine = self._of(self.correlation, self._fine) >= least
+        fine |= self._fine_lost(FINE_NOISE)
+        content = (self.median >= SHARP) & (self.inside >= CONTENT)
         local = self.lost | ((self.low >= SCENE_LOW) & ~content)
         large = enough & fine & local & (self.color >= SCENE_COLOR)
         return (self.small | large) & (self.similarity >= group_similarity)
@@ -128,8 +137,10 @@ class Comparison:
         same = np.all(
             [level >= least for level, least in zip(levels, COPY_DETAIL, strict=True)], axis=0
         )
-        fine = (self._of(self.correlation, self._fine) >= COPY_FINE) | self._fine_lost
+        fine = self._of(self.correlation, self._fine) >= COPY_FINE
+        fine |= self._fine_lost(COPY_NOISE)
         whole = same & fine & ~self.lost & (self.differing == 0) & (self.color >= COPY_COLOR)
+        whole &= self.color_error <= COPY_COLOR_ERROR
         return whole & (self.similarity >= remove_similarity)
 
     @property
@@ -140,10 +151,10 @@ class Comparison:
     def _fine(self) -> Indices:
         return self._local - 1
 
-    @property
-    def _fine_lost(self) -> NDArray[np.bool_]:
+    def _fine_lost(self, noise: float) -> NDArray[np.bool_]:
+        """Tell in which pairs the finest detail is too weak, or weaker in one, to be compared."""
         uneven = np.abs(self._of(self.energy, self._fine)) > LOST_FINE
-        empty: NDArray[np.bool_] = self._of(self.weakest, self._fine) < FINE_NOISE
+        empty: NDArray[np.bool_] = self._of(self.weakest, self._fine) < noise
         return uneven | empty
 
     def _of(self, table: NDArray[np.float64], band: Indices) -> NDArray[np.float64]:
@@ -194,7 +205,9 @@ class Verifier:
             crowd = np.ones(len(pairs))
         else:
             around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
-            copy &= pairs.difference <= _limit(_copy_background(pairs, around, len(self.at)))
+            crowd = _copy_background(pairs, around, len(self.at))
+            scene &= ~(copy & (crowd <= CROWDED) & (pairs.tone > CROWDED_TONE))
+            copy &= scene & (pairs.difference <= _limit(crowd))
             crowd = _scene_background(pairs, around, copy, len(self.at))
         scene &= copy | (pairs.difference <= _limit(crowd))
         level = np.where(copy, "remove", np.where(scene, "group", "look_alike"))
@@ -314,7 +327,7 @@ def _scene_background(
     ends = np.concatenate([pairs.left[alike], pairs.right[alike]])
     if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), CROWD):
         return crowd
-    return _nth_difference(pairs, around, NEIGHBORS, own, None)
+    return np.ones(len(pairs))
 
 
 def _nth_difference(

@@ -7,7 +7,7 @@ Writes: data/clean.parquet, data/removed.csv, data/duplicates.csv, data/clusters
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib import clusters, conflicts, content, masks, policy, quality
-from stages.lib.duplicates import DuplicateSearch, Search
+from stages.lib.duplicate_health import duplicate_metrics
+from stages.lib.duplicate_health import warnings as duplicate_warnings
+from stages.lib.duplicates import SearchParams, find_duplicates
 from stages.lib.errors import InputError, run_stage
 from stages.lib.metrics import write_metrics, write_plot
 from stages.lib.overrides import (
@@ -37,8 +39,9 @@ from stages.lib.table import (
     write_table,
 )
 from stages.lib.tally import class_counts, clean_metrics, require_every_class, summary
-from stages.lib.thumbnails import Thumbnails, read_scan
+from stages.lib.thumbnails import Thumbnails, read_details, read_scan
 from stages.lib.truth import planted_metrics
+from stages.lib.verification import Read
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -47,9 +50,12 @@ class Params(policy.Fitness):
 
     hash_radius: Annotated[int, Field(ge=0, le=16)]
     neighbours: Annotated[int, Field(ge=0, le=20)]
+    mirrored: bool
     rotations: bool
     remove_similarity: Annotated[float, Field(gt=0, le=1)]
     group_similarity: Annotated[float, Field(gt=0, le=1)]
+    near_duplicates: Literal["remove", "group"]
+    largest_group: Annotated[float, Field(gt=0, le=1)]
     label_conflicts: Literal["quarantine", "majority", "keep"]
 
 
@@ -60,15 +66,21 @@ class Decision(NamedTuple):
     removed: pd.DataFrame
     duplicates: pd.DataFrame
     clusters: pd.DataFrame
+    metrics: dict[str, Any]
 
 
 def decide(
-    scan: pd.DataFrame, thumbnails: Thumbnails, overrides: Overrides, params: Params
+    scan: pd.DataFrame,
+    thumbnails: Thumbnails,
+    read_details: Read,
+    overrides: Overrides,
+    params: Params,
 ) -> Decision:
     """Return what stays, what goes and why, and what resembles what.
 
-    scan: its column thumbnail is the row of `thumbnails`, see `read_scan`. Every row of the scan is
-    kept or removed, once. The order of the rows has no say.
+    scan: its column thumbnail is the row of `thumbnails`, see `read_scan`, and the number by which
+    `read_details` returns the detail image. Every row of the scan is kept or removed, once. The
+    order of the rows does not affect the result.
     """
     rows = relabel(scan, overrides).sort_values("uri", ignore_index=True)
     measured = quality.measure_quality(rows)
@@ -83,32 +95,47 @@ def decide(
     rows = rows.reset_index(drop=True)
     picture = clusters.first_of_equal_bytes(rows["image_id"])
     first = np.flatnonzero(picture == np.arange(len(rows)))
-    level = min(params.remove_similarity, params.group_similarity)
-    how = Search(params.hash_radius, params.neighbours, params.rotations, level)
-    search = DuplicateSearch(rows.iloc[first], thumbnails, how)
+    how = SearchParams(
+        params.hash_radius,
+        params.neighbours,
+        params.mirrored,
+        params.rotations,
+        params.remove_similarity,
+        params.group_similarity,
+    )
+    pairs = find_duplicates(rows.iloc[first], thumbnails, read_details, how)
+    pairs = pairs.assign(**{side: first[pairs[side]] for side in ("left", "right")})
+    pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
+    pairs = only_group(pairs, rows["label"], params.near_duplicates)
     rows = rows.drop(columns="thumbnail")
-    stays = np.zeros(len(rows), bool)
-    more = True
-    # What goes makes room among the nearest neighbours of what stays, so those are looked at again:
-    # `split` searches what stays alone, and must find nothing that is not tied here.
-    while more:
-        sides = {side: first[search.pairs[side]] for side in ("left", "right")}
-        pairs = drop_pairs_told_apart(search.pairs.assign(**sides), rows["image_id"], overrides)
-        ties = clusters.all_ties(rows, picture, pairs)
-        groups = clusters.connect(len(rows), ties)
-        gone = choose_removals(rows, picture, pairs, groups, overrides, params)
-        stays[:] = False
-        stays[np.delete(picture, gone["at"].to_numpy(np.int64))] = True
-        more = search.look_again(stays[first])
+    ties = clusters.all_ties(rows, picture, pairs)
+    groups = clusters.join_groups(len(rows), ties)
+    gone = choose_removals(rows, picture, pairs, groups, overrides, params)
     rows = rows.assign(group_id=rows["image_id"].groupby(groups).transform("min").str[:16])
     kept = rows.drop(index=gone["at"]).reset_index(drop=True)
     removed = pd.concat([useless, policy.removed_table(rows, gone)], ignore_index=True)
+    cut = int((groups[ties["left"]] != groups[ties["right"]]).sum())
     return Decision(
         kept,
         removed,
-        clusters.duplicates_table(rows, picture, pairs, params.remove_similarity),
+        clusters.duplicates_table(rows, picture, pairs),
         clusters.clusters_table(rows, ties, rows["group_id"], gone["at"].to_numpy()),
+        duplicate_metrics(kept, pairs, rows["label"], rows["group_id"], cut),
     )
+
+
+def only_group(
+    pairs: pd.DataFrame, labels: pd.Series, near_duplicates: Literal["remove", "group"]
+) -> pd.DataFrame:
+    """Return the pairs with those at level group of which no image may go.
+
+    That is all of them where the user wants it so; else mirror images under two labels: left and
+    right may be what the classes mean.
+    """
+    names = labels.to_numpy(object)
+    across = pairs["mirrored"].to_numpy(bool) & (names[pairs["left"]] != names[pairs["right"]])
+    spared = (pairs["level"] == "remove") & (across | (near_duplicates == "group"))
+    return pairs.assign(level=pairs["level"].mask(spared, "group"))
 
 
 def find_empty(rows: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
@@ -138,8 +165,8 @@ def choose_removals(
     """Return as removals the pictures that go because of others: conflicts of labels first, then
     what is a duplicate of a kept one, then what only resembles an official set.
     """
-    close = pairs[pairs["similarity"] >= params.remove_similarity]
-    rule = f"clean.remove_similarity = {params.remove_similarity}"
+    close = pairs[pairs["level"] == "remove"]
+    rule = f"clean.remove_similarity = {params.remove_similarity}, and equal in detail"
     settled = conflicts.settle(rows, picture, close, overrides, params.label_conflicts)
     before = np.concatenate([settled.quarantined["at"], settled.losers["at"]])
     copies = policy.choose_kept(rows, picture, close, overrides, before, rule)
@@ -163,16 +190,20 @@ def main() -> None:
     overrides = read_overrides()
     for sentence in idle_overrides(scan, overrides):
         print(f"clean: overrides.csv: {sentence}")
-    kept, removed, duplicates, tied = decide(scan, thumbnails, overrides, params)
+    kept, removed, duplicates, tied, about = decide(
+        scan, thumbnails, read_details, overrides, params
+    )
     require_every_class(scan, kept, removed)
     write_table(Path("data/clean.parquet"), kept, CLEAN)
     write_table(Path("data/removed.csv"), removed, REMOVED)
     write_table(Path("data/duplicates.csv"), duplicates, DUPLICATES)
     write_table(Path("data/clusters.csv"), tied, CLUSTERS)
-    counts = clean_metrics(kept, removed)
+    counts = clean_metrics(kept, removed) | about
     photograph = masks.find_masks(scan, thumbnails)
     of_masks = masks.sentences(scan, photograph, removed, params.masks)
-    for sentence in (*of_masks, *quality.flag_warnings(counts)):
+    labeled = relabel(scan, overrides)
+    of_pairs = duplicate_warnings(counts, labeled, kept, removed, params.largest_group)
+    for sentence in (*of_masks, *quality.flag_warnings(counts), *of_pairs):
         print(f"clean: warning: {sentence}")
     write_metrics("clean", counts | planted_metrics(truth, removed))
     write_plot("classes", class_counts(scan, kept))

@@ -1,6 +1,6 @@
-"""Divides the images into train, val and test, by class and never through a group; proves it.
+"""Divides the images into train, val and test, by class and never through a group; checks it.
 
-Reads:  data/clean.parquet, data/scan.parquet (thumbnails), data/removed.csv, overrides.csv
+Reads:  data/clean.parquet, data/duplicates.csv, data/removed.csv, data/scan.parquet
 Writes: data/split.parquet, metrics/split.json, metrics/plots/split.csv
 """
 
@@ -12,18 +12,23 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from stages.lib import clusters
-from stages.lib.duplicates import DuplicateSearch, Search
 from stages.lib.errors import InputError, run_stage
 from stages.lib.hashing import fingerprint
 from stages.lib.imbalance import imbalance
 from stages.lib.metrics import write_metrics, write_plot
-from stages.lib.overrides import Overrides, drop_pairs_told_apart, read_overrides
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.stratify import Part, deal_out
-from stages.lib.table import CLEAN, REMOVED, SPLIT, SPLITS, read_table, write_table
-from stages.lib.thumbnails import Thumbnails, read_scan
+from stages.lib.table import (
+    CLEAN,
+    DUPLICATES,
+    REMOVED,
+    SCAN,
+    SPLIT,
+    SPLITS,
+    read_table,
+    write_table,
+)
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 NO_FOLD = -1
@@ -43,9 +48,6 @@ class Params:
     n_folds: Annotated[int, Field(ge=0)]
     fold: Annotated[int, Field(ge=0)]
     small_classes: Literal["error", "train"]
-    leak_radius: Annotated[int, Field(ge=0, le=16)]
-    leak_neighbours: Annotated[int, Field(ge=0, le=20)]
-    leak_similarity: Annotated[float, Field(gt=0, le=1)]
 
 
 def require_shares(params: Params) -> None:
@@ -134,7 +136,7 @@ def _deal_folds(
     return dealt.fillna("train"), fold, small
 
 
-def add_duplicates_back(
+def restore_duplicates(
     rows: pd.DataFrame, scan: pd.DataFrame, removed: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the kept rows and those that clean left out because of another picture.
@@ -147,80 +149,68 @@ def add_duplicates_back(
     return together[rows.columns].sort_values("uri", ignore_index=True)
 
 
-def find_leaks(
-    rows: pd.DataFrame, thumbnails: Thumbnails, overrides: Overrides, params: Params
-) -> pd.DataFrame:
-    """Return the pairs of images on two sides of the split that show the same.
+def find_leaks(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the groups that lie on more than one side of the split: columns group_id, left, right.
 
-    rows: with a column thumbnail, the row of `thumbnails`. The columns are left, right (uris),
-    similarity, and scene, which joins the pairs of all that show the same. The search is made anew
-    in the pixels, mirrored ones included, so it does not rest on the groups that it is to check.
+    left, right: uris of two images of the group on two sides. The groups are those that clean made
+    once, so this is arithmetic; `evaluate` looks for what they miss by another way.
     """
-    rows = rows.reset_index(drop=True)
-    picture = clusters.first_of_equal_bytes(rows["image_id"])
-    first = np.flatnonzero(picture == np.arange(len(rows)))
-    how = Search(params.leak_radius, params.leak_neighbours, False, params.leak_similarity)
-    found = DuplicateSearch(rows.iloc[first], thumbnails, how).pairs
-    found = found.assign(left=first[found["left"]], right=first[found["right"]])
-    pairs = clusters.all_ties(rows, picture, found)
-    pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
-    ties = pd.concat([pairs, _group_ties(rows["group_id"])], ignore_index=True)
-    ties = ties.drop_duplicates(["left", "right"])
-    scene = clusters.connect(len(rows), ties)
-    side, uri = rows["split"].to_numpy(), rows["uri"].to_numpy()
-    ties = ties[side[ties["left"]] != side[ties["right"]]]
-    return pd.DataFrame(
-        {
-            "left": uri[ties["left"]],
-            "right": uri[ties["right"]],
-            "similarity": ties["similarity"].clip(upper=1).to_numpy(),
-            "scene": scene[ties["left"]],
-        }
-    )
+    first = rows.sort_values("uri").drop_duplicates(["group_id", "split"])
+    divided = first[first["group_id"].duplicated(keep=False)]
+    ends = divided.groupby("group_id")["uri"].agg(left="first", right="last")
+    return ends.reset_index()
 
 
-def _group_ties(group_id: pd.Series) -> pd.DataFrame:
-    """Return a tie from each row to the next one of its group: clean holds them for the same."""
-    order = np.argsort(group_id.to_numpy(), kind="stable")
-    ordered = group_id.to_numpy()[order]
-    same = np.flatnonzero(ordered[1:] == ordered[:-1])
-    return pd.DataFrame({"left": order[same], "right": order[same + 1], "similarity": 1.0})
+def count_leaking_pairs(rows: pd.DataFrame) -> int:
+    """Return how many pairs of images of one group lie on two sides."""
+    sizes = pd.crosstab(rows["group_id"], rows["split"]).to_numpy(np.int64)
+    total = sizes.sum(axis=1)
+    return int(((total**2 - (sizes**2).sum(axis=1)) // 2).sum())
 
 
-def refuse_leaks(leaks: pd.DataFrame) -> None:
-    """Raise InputError naming the first pair where there is any leak."""
+def count_ties_across(rows: pd.DataFrame, duplicates: pd.DataFrame) -> int:
+    """Return how many pairs that resemble each other clean did not join, and lie on two sides.
+
+    duplicates: data/duplicates.csv.
+    """
+    named = rows.set_index("uri")[["split", "group_id"]]
+    found = duplicates[duplicates["level"] != "look_alike"]
+    ends = [
+        named.reindex(found[f"{side}_uri"]).reset_index(drop=True) for side in ("left", "right")
+    ]
+    left, right = ends
+    there = left["split"].notna() & right["split"].notna()
+    apart = (left["split"] != right["split"]) & (left["group_id"] != right["group_id"])
+    return int((there & apart).sum())
+
+
+def raise_on_leaks(leaks: pd.DataFrame) -> None:
+    """Raise InputError naming the first group that lies on two sides."""
     if len(leaks):
-        worst = leaks.sort_values("similarity", ascending=False).iloc[0]
+        first = leaks.iloc[0]
         raise InputError(
-            f"{len(leaks)} pairs of pictures that show the same lie on two sides of the split, "
-            f"first {worst['left']} and {worst['right']} (similarity {worst['similarity']:.3f}); "
-            "set clean.hash_radius, clean.neighbours and clean.group_similarity at least as "
-            "strict as split.leak_radius, leak_neighbours and leak_similarity, or declare the "
-            "pair not_duplicate in overrides.csv"
+            f"{len(leaks)} groups lie on two sides of the split, first {first['group_id']} with "
+            f"{first['left']} and {first['right']}; an official split of the source divides them: "
+            "data/clean.parquet is not of this run, run `dvc repro`"
         )
 
 
-def leaked_images(rows: pd.DataFrame, leaks: pd.DataFrame) -> int:
-    """Return how many test images show the same as a train image.
-
-    rows: columns uri and split; leaks: of `find_leaks`.
-    """
-    sides = rows.set_index("uri")["split"]
-    ends = leaks.melt("scene", ["left", "right"], value_name="uri").drop_duplicates("uri")
-    ends = ends.assign(split=sides.loc[ends["uri"]].to_numpy())
-    trained = ends.loc[ends["split"] == "train", "scene"]
-    return int(((ends["split"] == "test") & ends["scene"].isin(trained)).sum())
+def count_leaked_test_images(rows: pd.DataFrame) -> int:
+    """Return how many test images have one of their group in train."""
+    trained = rows.loc[rows["split"] == "train", "group_id"]
+    return int(((rows["split"] == "test") & rows["group_id"].isin(trained)).sum())
 
 
 def split_metrics(
-    rows: pd.DataFrame, leaks: pd.DataFrame, small: list[str], params: Params
+    rows: pd.DataFrame, ties_across: int, small: list[str], params: Params
 ) -> dict[str, Any]:
     """Return sizes, balance and leaks; of folds and leaky splits what belongs to them alone."""
     test = rows[rows["split"] == "test"]
     trained = rows.loc[rows["split"] == "train", "label"].value_counts()
     metrics = {
         **{name: int((rows["split"] == name).sum()) for name in SPLITS},
-        "leaks": len(leaks),
+        "leaks": count_leaking_pairs(rows),
+        "ties_across": ties_across,
         "small_classes": len(small),
         "smallest_train_class": int(trained.min()),
         "largest_train_class": int(trained.max()),
@@ -230,7 +220,7 @@ def split_metrics(
     if params.n_folds:
         metrics |= {"n_folds": params.n_folds, "fold": params.fold}
     if params.unit == "image":
-        metrics["leaked_test_images"] = leaked_images(rows, leaks)
+        metrics["leaked_test_images"] = count_leaked_test_images(rows)
     return metrics
 
 
@@ -243,31 +233,34 @@ def summary(metrics: dict[str, Any], small: list[str], params: Params) -> str:
         listing = ", ".join(repr(label) for label in small[:NAMED])
         more = f" and {len(small) - NAMED} more" if len(small) > NAMED else ""
         parts.append(f"all of {listing}{more} in train, too few to divide")
-    return "; ".join([*parts, f"{metrics['leaks']:,} leaks"])
+    leaks = metrics["leaks"]
+    parts.append(f"{leaks:,} leaking pairs" if leaks else "no group on two sides")
+    if metrics["ties_across"]:
+        parts.append(f"{metrics['ties_across']:,} weak ties across, not joined by clean")
+    return "; ".join(parts)
 
 
 def main() -> None:
-    """Divide the images, look for leaks, and stop the pipeline on one."""
+    """Divide the images, check the groups, and stop the pipeline on one that is divided."""
     params = load_params(Params, "split")
     require_shares(params)
     leaky = params.unit == "image"
     rows = read_table(Path("data/clean.parquet"), CLEAN)
-    scan, thumbnails = read_scan()
     if leaky:
-        rows = add_duplicates_back(rows, scan, read_table(Path("data/removed.csv"), REMOVED))
+        scan = read_table(Path("data/scan.parquet"), SCAN.without_columns("thumbnail", "detail"))
+        rows = restore_duplicates(rows, scan, read_table(Path("data/removed.csv"), REMOVED))
     sides, small = assign_splits(rows, params)
     rows = rows.assign(**sides, unit=params.unit)
-    pictures = rows.merge(scan[["uri", "thumbnail"]], on="uri", validate="one_to_one")
-    leaks = find_leaks(pictures, thumbnails, read_overrides(), params)
-    metrics = split_metrics(rows, leaks, small, params)
+    duplicates = read_table(Path("data/duplicates.csv"), DUPLICATES)
+    metrics = split_metrics(rows, count_ties_across(rows, duplicates), small, params)
     if leaky:
         print(
             "split: WARNING: split.unit is image, the leaky way: "
-            f"{metrics['leaked_test_images']:,} of {metrics['test']:,} test pictures show the same "
+            f"{metrics['leaked_test_images']:,} of {metrics['test']:,} test images show the same "
             "as one in train, so no figure of this run says what the model can do"
         )
     else:
-        refuse_leaks(leaks)
+        raise_on_leaks(find_leaks(rows))
     write_table(Path("data/split.parquet"), rows, SPLIT)
     write_metrics("split", metrics, leaky)
     counts = pd.crosstab(rows["label"], rows["split"]).reindex(columns=list(SPLITS), fill_value=0)

@@ -9,8 +9,8 @@ from functools import partial
 from PIL import Image
 
 from stages.lib import images
-from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
 from stages.lib.detail import encode_detail
+from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
 from stages.lib.framing import without_frame
 from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture
 

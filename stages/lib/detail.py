@@ -99,7 +99,8 @@ def compare_details(left: bytes, right: bytes, turn: int, warp: NDArray[np.float
     one, one_side = _planes(left, 0)
     other, other_side = _planes(right, turn)
     side = min(one_side, other_side)
-    place = _refine(one[0], other[0], _scaled(warp), None)
+    everywhere = np.full(one[0].shape, 255, np.uint8)
+    place = _refine(one[0], other[0], _scaled(warp), everywhere)
     found, differing = _agree(one, other, place, side)
     if 0 < found.differing - found.inside <= LARGEST_REGION:
         # A caption or frame pulls the alignment; without it the rest can be laid exactly.
@@ -133,7 +134,7 @@ def _refine(
     one: NDArray[np.float32],
     other: NDArray[np.float32],
     place: NDArray[np.float32],
-    mask: NDArray[np.uint8] | None,
+    mask: NDArray[np.uint8],
 ) -> NDArray[np.float32]:
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ALIGN_STEPS, ALIGN_CHANGE)
     for side in ALIGN_SIDES:
@@ -141,14 +142,13 @@ def _refine(
         first, second = (_leveled(plane, side) for plane in (one, other))
         trial = place.copy()
         trial[:, 2] *= scale
-        small = None
-        if mask is not None:
-            # ECC's mask is of the image that is moved; the region is small against its margin.
-            small = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
+        # ECC's mask is of the image that is moved; the region is small against its margin.
+        small = cv2.resize(mask, (side, side), interpolation=cv2.INTER_NEAREST)
         try:
-            _, trial = cv2.findTransformECC(
-                first, second, trial, cv2.MOTION_AFFINE, criteria, small, 3
+            found = cv2.findTransformECC(
+                first, second, trial, cv2.MOTION_AFFINE, criteria, np.asarray(small, np.uint8), 3
             )
+            trial = np.asarray(found[1], np.float32)
         except cv2.error:  # it did not converge: the place stays what it was
             continue
         trial[:, 2] /= scale
@@ -197,12 +197,13 @@ def _agree(
     usual = float(np.median(values[texture])) if texture.any() else 0.0
     apart = texture & (values < max(DISAGREES, usual - FALLS_BEHIND))
     edge = _at_edge(apart)
-    differing, inside = (float(cells.sum()) / max(texture.sum(), 1) for cells in (apart, apart & ~edge))
-    region_mask = nothing
+    differing, inside = (
+        float(cells.sum()) / max(texture.sum(), 1) for cells in (apart, apart & ~edge)
+    )
+    region_mask: NDArray[np.uint8] = nothing
     if edge.any() and differing - inside <= LARGEST_REGION:
-        region_mask = cv2.resize(
-            edge.astype(np.uint8) * 255, size, interpolation=cv2.INTER_NEAREST
-        )
+        mask = cv2.resize(edge.astype(np.uint8) * 255, size, interpolation=cv2.INTER_NEAREST)
+        region_mask = np.asarray(mask, np.uint8)
         weight = weight * (region_mask == 0)
         texture = texture & ~edge
     agreeing = values[texture] if texture.any() else np.zeros(1)
@@ -290,7 +291,7 @@ def _cells(
     right = _cell_means(other * other * weight) / total - second * second
     both = _cell_means(one * other * weight) / total - first * second
     values = both / np.sqrt(np.maximum(left, 0) * np.maximum(right, 0) + NOISE)
-    return values, (covered > 0.5) & (np.maximum(left, right) > TEXTURE)
+    return np.asarray(values, np.float32), (covered > 0.5) & (np.maximum(left, right) > TEXTURE)
 
 
 def _color(
@@ -321,7 +322,6 @@ def _color(
             worst = max(worst, float(np.abs(change - np.median(change)).max()))
     clear = min(spread) >= CLEAR_CHROMA**2
     return float(max(plain, centered)) if clear else 1.0, worst
-
 
 
 def _tone(

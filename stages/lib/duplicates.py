@@ -82,9 +82,7 @@ def find_duplicates(
     found = proposed.registered(proposed.by_hash(), proposed.by_neighbors())
     left, right = (found[side].to_numpy(np.int64) for side in ("left", "right"))
     turn = found["turn"].to_numpy(np.int64)
-    verifier = Verifier(
-        thumbnails, proposed.bands, proposed.descriptors, proposed.at, read_details
-    )
+    verifier = Verifier(thumbnails, proposed.bands, proposed.descriptors, proposed.at, read_details)
     levels = verifier.levels(
         left,
         right,

@@ -672,7 +672,5 @@ def _registered(  # type: ignore[no-untyped-def]
             value = _agreement(luma[0], blue[0], red[0], moved, fine, inside, _WINDOWS[part])
             best = max(best, value - PART_PENALTY)
         out[k] = max(best - penalty, np.float32(0)) if best > 0 else best
-        for row in range(2):
-            for column in range(3):
-                warps[k, row, column] = warp[row, column]
+        warps[k] = warp
     return out, warps

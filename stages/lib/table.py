@@ -163,10 +163,12 @@ DUPLICATES = Table(
         "mirrored": pa.bool_(),
         "rotation": pa.int64(),
         "distance": pa.int64(),
+        "detail": pa.float32(),  # agreement of the finest detail that both images hold, 0 to 1
+        "background": pa.float32(),  # the same for a crowd of look-alikes; 0: there is none
         "level": TEXT,
     },
     key=("left_uri", "right_uri"),
-    allowed=(("level", ("remove", "group")),),
+    allowed=(("level", ("remove", "group", "look_alike")),),
 )
 CLUSTERS = Table(
     {

@@ -1,4 +1,4 @@
-"""Decides what a pair of look-alikes is: the same exposure, the same scene, or two things of a kind.
+"""Decides what a pair is: copies of one exposure, one scene taken twice, or two things of a kind.
 
 Each candidate is looked at again in detail, part by part, and then compared with what unrelated
 images of the same data set reach: what the set shares is no evidence.
@@ -39,8 +39,12 @@ SCENE_LOW = 0.0  # 10 % quantile over the cells: more than a tenth that disagree
 SCENE_COLOR = 0.5
 # The same exposure: nothing but compression, scaling, noise and tone may differ. Another exposure
 # in the same place differs in shapes and shading: in the coarse bands, which copying leaves alone.
+# Most copies keep their tone as well, which no second exposure does: they may lose more detail.
 COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the coarsest
 COPY_FINE, COPY_NOISE = 0.96, 0.4
+SAME_TONE = 2.5  # of 255
+SAME_TONE_DETAIL = (0.95, 0.995, 0.999)
+SAME_TONE_FINE, SAME_TONE_DIFFERING = 0.8, 0.05
 COPY_COLOR = 0.8
 COPY_COLOR_ERROR = 12.0  # of 255, of any cell
 LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is lost by one of two
@@ -68,7 +72,8 @@ class Comparison:
     """Verified pairs: positions, turns, similarity of the thumbnails, and agreements in detail.
 
     left, right, turn: (pairs,) int64. similarity: (pairs,). side, low, median, differing, inside,
-    color, color_error, tone: (pairs,); correlation, energy, weakest: (pairs, BANDS), as in `detail.Agreement`.
+    color, color_error, tone: (pairs,); correlation, energy, weakest: (pairs, BANDS), as in
+    `detail.Agreement`.
     """
 
     left: Indices
@@ -134,14 +139,17 @@ class Comparison:
             self._of(self.correlation, np.minimum(band, BANDS - 1))
             for band in (self._local, self._local + 1, np.full(len(self), BANDS - 1))
         ]
-        same = np.all(
-            [level >= least for level, least in zip(levels, COPY_DETAIL, strict=True)], axis=0
-        )
-        fine = self._of(self.correlation, self._fine) >= COPY_FINE
+        kept_tone = self.tone <= SAME_TONE
+        enough = np.where(kept_tone[:, None], SAME_TONE_DETAIL, COPY_DETAIL)
+        same = (np.stack(levels, axis=1) >= enough).all(axis=1)
+        least = np.where(kept_tone, SAME_TONE_FINE, COPY_FINE)
+        fine = self._of(self.correlation, self._fine) >= least
         fine |= self._fine_lost(COPY_NOISE)
-        whole = same & fine & ~self.lost & (self.differing == 0) & (self.color >= COPY_COLOR)
+        apart = np.where(kept_tone, SAME_TONE_DIFFERING, 0)
+        whole = same & fine & ~self.lost & (self.differing <= apart) & (self.color >= COPY_COLOR)
         whole &= self.color_error <= COPY_COLOR_ERROR
-        return whole & (self.similarity >= remove_similarity)
+        found: NDArray[np.bool_] = whole & (self.similarity >= remove_similarity)
+        return found
 
     @property
     def _local(self) -> Indices:
@@ -365,7 +373,10 @@ def _nth_difference(
             for image, part in table.groupby("image").head(rank + 1).groupby("image")
         }
         for at in asked:
-            for one, other in ((pairs.left[at], pairs.right[at]), (pairs.right[at], pairs.left[at])):
+            for one, other in (
+                (pairs.left[at], pairs.right[at]),
+                (pairs.right[at], pairs.left[at]),
+            ):
                 owners, differences = groups.get(int(one), (np.empty(0, np.int64), np.empty(0)))
                 rest = differences[owners != own[other]]
                 if len(rest) >= rank:

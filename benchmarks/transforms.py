@@ -3,17 +3,19 @@ finds.
 
     python benchmarks/transforms.py FOLDER --images 400
 
-Takes pictures of FOLDER that are no copies of each other, makes one changed copy of each, measures
+Takes images of FOLDER that are no copies of each other, makes one changed copy of each, measures
 all as scan does and searches as clean does, with the limits of params.yaml. A pair of a copy and
-its own original counts as found, a pair of a copy and anything else as false. Beside it stands
-what a perceptual hash alone would say: pHash within the radius, mirrored ones included.
+its own original counts as found where clean removes one of them or keeps both on one side; a pair
+of a copy and anything else is false. Beside it stands what a perceptual hash alone would say: pHash
+within the radius, mirrored ones included.
 """
 
 import argparse
 import hashlib
 import io
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +28,10 @@ sys.path.insert(0, str(ROOT))
 from stages.clean import Params  # noqa: E402
 from stages.lib.clusters import connect  # noqa: E402
 from stages.lib.decoding import READABLE  # noqa: E402
-from stages.lib.duplicates import DuplicateSearch, Search  # noqa: E402
+from stages.lib.duplicates import SearchParams, find_duplicates  # noqa: E402
 from stages.lib.formats import SUFFIXES  # noqa: E402
 from stages.lib.hamming import hamming_join  # noqa: E402
-from stages.lib.images import THUMBNAIL_BYTES  # noqa: E402
+from stages.lib.images import THUMBNAIL_BYTES, read_picture  # noqa: E402
 from stages.lib.measuring import columns_of, measure  # noqa: E402
 from stages.lib.params import load_params  # noqa: E402
 from stages.lib.thumbnails import Thumbnails  # noqa: E402
@@ -116,6 +118,34 @@ CHANGES: dict[str, tuple[Change, int]] = {
 }
 
 
+def search_params(params: Params) -> SearchParams:
+    """Return what clean looks for by its params."""
+    return SearchParams(
+        params.hash_radius,
+        params.neighbours,
+        params.mirrored,
+        params.rotations,
+        params.remove_similarity,
+        params.group_similarity,
+    )
+
+
+def search_files(
+    rows: pd.DataFrame, thumbnails: Thumbnails, how: SearchParams
+) -> tuple[pd.DataFrame, float]:
+    """Return the judged pairs among distinct readable files (positions in `rows`), and seconds."""
+    kept = np.flatnonzero(~rows["image_id"].duplicated() & (rows["verdict"] == "ok"))
+    details = rows["detail"].tolist()
+
+    def read(wanted: Sequence[int]) -> dict[int, bytes]:
+        return {at: details[at] for at in wanted}
+
+    started = time.perf_counter()
+    pairs = find_duplicates(rows.iloc[kept], thumbnails, read, how)
+    took = time.perf_counter() - started
+    return pairs.assign(**{side: kept[pairs[side]] for side in ("left", "right")}), took
+
+
 def rows_of(files: list[bytes]) -> tuple[pd.DataFrame, Thumbnails]:
     """Return what scan measures of files, as the search reads it."""
     records = [measure(data, hashlib.sha256(data).digest(), MAX_PIXELS) for data in files]
@@ -126,7 +156,7 @@ def rows_of(files: list[bytes]) -> tuple[pd.DataFrame, Thumbnails]:
     return rows.assign(thumbnail=np.arange(len(rows))), thumbnails
 
 
-def choose_originals(folder: Path, count: int, seed: int, how: Search) -> list[bytes]:
+def choose_originals(folder: Path, count: int, seed: int, how: SearchParams) -> list[bytes]:
     """Return files of the folder that can be read and are no copies of each other."""
     suffixes = {suffix for kind in READABLE for suffix in SUFFIXES[kind]}
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
@@ -136,17 +166,16 @@ def choose_originals(folder: Path, count: int, seed: int, how: Search) -> list[b
     }
     data = list(found.values())
     rows, thumbnails = rows_of(data)
-    readable = np.flatnonzero(rows["verdict"] == "ok")
-    pairs = DuplicateSearch(rows.iloc[readable], thumbnails, how).pairs
-    groups = connect(len(readable), pairs)
+    pairs, _ = search_files(rows, thumbnails, how)
+    groups = connect(len(rows), pairs[pairs["level"] != "look_alike"])
     _, first = np.unique(groups, return_index=True)
-    return [data[readable[at]] for at in sorted(first)][:count]
+    readable = (rows["verdict"] == "ok").to_numpy()
+    return [data[at] for at in sorted(first) if readable[at]][:count]
 
 
 def changed(data: bytes, change: Change, quality: int, seed: int) -> bytes:
-    """Return a copy of a picture with one change, as a JPEG file."""
-    with Image.open(io.BytesIO(data)) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
+    """Return a copy of an image with one change, as a JPEG file; transparent parts become white."""
+    upright = Image.fromarray(read_picture(data))
     buffer = io.BytesIO()
     copy = change(upright, np.random.default_rng(seed))
     copy.save(buffer, "JPEG", quality=quality)
@@ -170,20 +199,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     params = load_params(Params, "clean", ROOT / "params.yaml")
-    how = Search(params.hash_radius, params.neighbours, params.rotations, params.group_similarity)
+    how = search_params(params)
     originals = choose_originals(arguments.folder, arguments.images, arguments.seed, how)
     count = len(originals)
-    print(f"{count:,} pictures of {arguments.folder.name}, one changed copy of each at a time\n")
-    print("| change | found | of these surely | precision | pHash alone | its precision |")
+    print(f"{count:,} images of {arguments.folder.name}, one changed copy of each at a time\n")
+    print("| change | found | of these removed | precision | pHash alone | its precision |")
     print("|---|---|---|---|---|---|")
     for name, (change, quality) in CHANGES.items():
         copies = [changed(data, change, quality, at) for at, data in enumerate(originals)]
         rows, thumbnails = rows_of([*originals, *copies])
-        first = np.flatnonzero(~rows["image_id"].duplicated())
-        pairs = DuplicateSearch(rows.iloc[first], thumbnails, how).pairs
-        left, right = first[pairs["left"]], first[pairs["right"]]
+        pairs, _ = search_files(rows, thumbnails, how)
+        pairs = pairs[pairs["level"] != "look_alike"]
+        left, right = pairs["left"].to_numpy(), pairs["right"].to_numpy()
         recall, precision = shares(left, right, count)
-        sure = pairs["similarity"].to_numpy() >= params.remove_similarity
+        sure = pairs["level"].to_numpy() == "remove"
         removed, _ = shares(left[sure], right[sure], count)
         hashes, mirrored = (rows[name].to_numpy(np.uint64) for name in ("phash", "phash_mirrored"))
         near = np.concatenate(

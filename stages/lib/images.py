@@ -180,38 +180,44 @@ def read_picture(
 def read_deep_image(data: bytes) -> DeepImage:
     """Return the values of an image for which `sample_kind` names a kind.
 
-    Raises UnsupportedValues for a layout that cannot be read.
+    Raises UnsupportedValues for a layout that cannot be read, ValueError for damage.
     """
     name, kind = true_format(data), sample_kind(data)
     header = tiff_header(data) if name == "tiff" else None
     if kind not in SAMPLE_KINDS or (header and header.is_planar):
         raise UnsupportedValues("unsupported_format", f"{kind} values in an unknown layout")
-    if name == "jpeg2000":
+    if header is None:  # PNG or JPEG 2000
         with open_picture(data) as image:
-            upright_image = ImageOps.exif_transpose(image)
-            return DeepImage(kind, np.asarray(upright_image).astype(np.uint16))
+            turn = orientation_of(image)
+            if image.mode.startswith("I"):
+                return _deep_gray(np.asarray(image).astype(kind), turn, image.info)
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ValueError("damaged values")  # a decoder's word, as others have theirs
-    extra = header.extra if header else 2
-    if pixels.dtype != kind or (header and header.samples not in (1, 3, 4)):
+        raise ValueError(f"{kind} values are damaged")
+    channels = header.samples if header else pixels.ndim + 1
+    if pixels.dtype != kind or channels not in (1, 3, 4) or pixels.ndim != 2 + (channels > 1):
         raise UnsupportedValues("unsupported_format", f"{kind} values are read as {pixels.dtype}")
-    transparent = None
-    if header is None:  # OpenCV turns TIFF upright, but not PNG
-        with open_picture(data) as image:
-            pixels = upright(pixels, orientation_of(image))
-            transparent = image.info.get("transparency")
+    if header is None:
+        pixels = upright(pixels, turn)  # OpenCV turns TIFF, but not PNG
+    elif 8 < header.bits < 16:
+        pixels >>= 16 - header.bits  # OpenCV fills packed values up with zeroes
     if pixels.ndim == 2:
-        clear = np.where(pixels == transparent, 0, 255) if transparent is not None else None
-        alpha = clear.astype(np.uint8) if clear is not None else None
-        is_inverted = bool(header and header.photometric == WHITE_IS_ZERO)
-        return DeepImage(kind, pixels, alpha, is_inverted)
-    alpha = None
-    if pixels.shape[2] == 4 and extra != 0:
-        full = 1.0 if kind.startswith("float") else float(np.iinfo(pixels.dtype).max)
-        alpha = scale_values(np.ascontiguousarray(pixels[:, :, 3]), (0.0, full))
-    colors = np.ascontiguousarray(pixels[:, :, 2::-1])  # from OpenCV's blue, green, red
+        is_inverted = header is not None and header.photometric == WHITE_IS_ZERO
+        return DeepImage(kind, pixels, is_inverted=is_inverted)
+    colors, extra = pixels[:, :, 2::-1], header.extra if header else 2  # from blue, green, red
+    if pixels.shape[2] == 3 or extra == 0:
+        return DeepImage(kind, colors)
+    full = 1.0 if kind.startswith("float") else float(np.iinfo(kind).max)
+    alpha = scale_values(pixels[:, :, 3], (0.0, full))
     return DeepImage(kind, colors, alpha, is_premultiplied=extra == 1)
+
+
+def _deep_gray(values: NDArray[Any], turn: int, info: dict[Any, Any]) -> DeepImage:
+    """Return a gray image of a format whose orientation and transparent value Pillow knows."""
+    values, alpha = upright(values, turn), None
+    if "transparency" in info:
+        alpha = np.where(values == info["transparency"], 0, 255).astype(np.uint8)
+    return DeepImage(str(values.dtype), values, alpha)
 
 
 def range_of(deep: DeepImage, value_ranges: ValueRanges | None) -> Range:
@@ -280,7 +286,7 @@ def to_rgb(image: Image.Image) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
-def upright(pixels: Picture, orientation: int) -> Picture:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return pixels turned and mirrored as EXIF orientation 1 to 8 says; any other value changes
     nothing.
     """

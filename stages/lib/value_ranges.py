@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.lib.errors import InputError
 from stages.lib.files import replacing
 
 SampleKind = Literal["int8", "uint16", "int16", "uint32", "int32", "float32", "float64"]
@@ -104,7 +105,8 @@ def join_extremes(found: Iterable[tuple[str, float, float]]) -> dict[str, Range]
 def find_extremes(values: NDArray[Any]) -> Range:
     """Return the lowest and highest finite value of an array; (0, 0) where none is finite."""
     low, high = np.inf, -np.inf
-    for block in _blocks(values):
+    for rows in _blocks(values):
+        block = values[rows]
         finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
@@ -127,17 +129,15 @@ def scale_values(values: NDArray[Any], value_range: Range) -> NDArray[np.uint8]:
     ndarray of uint8
         In the same shape.
     """
-    scaled = np.empty(values.size, np.uint8)
-    bits, done = values.dtype.itemsize * 8, 0
-    table = None
+    scaled = np.empty(values.shape, np.uint8)
+    table, bits = None, values.dtype.itemsize * 8
+    pattern = np.dtype(f"u{values.dtype.itemsize}")
     if bits <= 16 and values.size > 2**bits:  # each value is computed once and then looked up
-        pattern = np.dtype(f"u{values.dtype.itemsize}")
         table = _scaled(np.arange(2**bits, dtype=pattern).view(values.dtype), value_range)
-    for block in _blocks(values):
-        found = _scaled(block, value_range) if table is None else table[block.view(pattern)]
-        scaled[done : done + block.size] = found
-        done += block.size
-    return scaled.reshape(values.shape)
+    for rows in _blocks(values):
+        block = values[rows]
+        scaled[rows] = _scaled(block, value_range) if table is None else table[block.view(pattern)]
+    return scaled
 
 
 def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.uint8]:
@@ -154,15 +154,16 @@ def is_too_coarse(values: NDArray[Any], scaled: NDArray[np.uint8]) -> bool:
     there were.
     """
     seen = np.zeros(256, bool)
-    for block in _blocks(scaled):
-        seen[block] = True
+    for rows in _blocks(scaled):
+        seen[scaled[rows]] = True
     kept = int(seen.sum())
     return kept < MIN_LEVELS and _has_more_levels(values, 2 * kept)
 
 
 def _has_more_levels(values: NDArray[Any], count: int) -> bool:
     levels = np.array([], values.dtype)
-    for block in _blocks(values):
+    for rows in _blocks(values):
+        block = values[rows]
         finite = block[np.isfinite(block)] if block.dtype.kind == "f" else block
         levels = np.union1d(levels, finite)
         if levels.size > count:
@@ -170,9 +171,10 @@ def _has_more_levels(values: NDArray[Any], count: int) -> bool:
     return False
 
 
-def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    flat = values.reshape(-1)
-    return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+def _blocks(values: NDArray[Any]) -> Iterator[slice]:
+    """Yield slices of rows, of about BLOCK values each."""
+    rows = max(BLOCK * len(values) // max(values.size, 1), 1)
+    return (slice(start, start + rows) for start in range(0, len(values), rows))
 
 
 def write_value_ranges(value_ranges: ValueRanges, path: Path = VALUE_RANGES) -> None:
@@ -183,6 +185,8 @@ def write_value_ranges(value_ranges: ValueRanges, path: Path = VALUE_RANGES) -> 
 
 
 def read_value_ranges(path: Path = VALUE_RANGES) -> dict[str, Range]:
-    """Return what `write_value_ranges` wrote."""
+    """Return what `write_value_ranges` wrote. Raises InputError where it is missing."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing: run `dvc repro`, which makes it")
     content = json.loads(path.read_text(encoding="utf-8"))
     return {kind: (float(low), float(high)) for kind, (low, high) in content.items()}

@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ FORMATS = {"u": 1, "i": 2, "f": 3}
 def tiff(
     values: NDArray[Any],
     photometric: int = 1,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     orientation: int = 1,
     extra: int | None = None,
     bits: int = 0,
@@ -228,7 +228,7 @@ STORED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("stored", STORED)
 def test_a_tiff_of_every_kind_shows_what_the_8_bit_image_shows(
-    gray: np.ndarray, stored: str, order: str
+    gray: np.ndarray, stored: str, order: Literal["<", ">"]
 ) -> None:
     store, off = STORED[stored]
     values = store(gray.astype(np.int64))
@@ -260,10 +260,12 @@ def test_a_16_bit_png_shows_what_the_8_bit_png_shows(
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_a_deep_tiff_in_color_shows_what_the_8_bit_image_shows(
-    textured_picture: Texture, kind: str, channels: int, order: str
+    textured_picture: Texture, kind: str, channels: int, order: Literal["<", ">"]
 ) -> None:
     pixels = np.concatenate([textured_picture(1), textured_picture(2)], axis=2)[:, :, :channels]
-    values = {"uint16": pixels.astype(np.uint16) * 257, "float32": pixels / np.float32(255)}[kind]
+    values: NDArray[Any] = pixels.astype(np.uint16) * 257
+    if kind == "float32":
+        values = pixels / np.float32(255)
     ranges = {"uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
     data = tiff(values, 2, order, extra=2 if channels == 4 else None)
 

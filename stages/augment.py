@@ -1,6 +1,6 @@
 """Decodes and resizes every image once; balances train, and only train, with children.
 
-Reads:  data/split.parquet, data/raw
+Reads:  data/split.parquet, data/raw, data/value_ranges.json
 Writes: data/dataset/{train,val,test}.npy, data/dataset/{index.parquet,preprocessing.json},
         metrics/augment.json,
         metrics/plots/balance.csv
@@ -33,6 +33,7 @@ from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.seeds import derive_seed
 from stages.lib.table import INDEX, SPLIT, SPLITS, read_table, write_table
+from stages.lib.value_ranges import read_value_ranges
 
 # A file with more rows is decoded again for each so many; a worker has them at a stretch.
 BATCH_ROWS = 64
@@ -180,9 +181,8 @@ def main() -> None:
     """Make the arrays that training, evaluation and export read."""
     params = load_params(Params, "augment")
     parallel = load_params(ParallelParams, "parallel")
-    how = Preprocessing(
-        params.height, params.width, params.fit, params.interpolation, params.colour
-    )
+    size, resize = (params.height, params.width), (params.fit, params.interpolation)
+    how = Preprocessing(*size, *resize, params.colour, read_value_ranges())
     build_policy(params.transforms)  # refuses a wrong policy before any work, as does the next
     require_same_form(params.transforms, how.shape)
     split = read_table(Path("data/split.parquet"), SPLIT)

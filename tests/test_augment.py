@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from stages import augment, clean, download, scan, split
 from stages.augment import (
@@ -29,6 +30,7 @@ from stages.lib.errors import InputError
 from stages.lib.images import Preprocessing, load_preprocessing, prepare_picture
 from stages.lib.metrics import read_metrics
 from stages.lib.table import CLEAN, INDEX, REMOVED, SCAN, SPLIT, SPLITS, read_table, write_table
+from stages.lib.value_ranges import write_value_ranges
 
 TRANSFORMS = [
     {"name": "HorizontalFlip", "p": 0.5},
@@ -309,6 +311,28 @@ def test_every_original_row_is_the_prepared_picture_of_its_file(
             np.testing.assert_array_equal(pictures[row.row], expected)
             seen += 1
     assert seen == 24
+
+
+def test_the_ranges_of_scan_are_those_of_the_arrays_and_travel_with_them(
+    run_stages: Callable[..., None],
+) -> None:
+    run_stages()
+    ranges = {"uint16": (0.0, 4095.0)}
+    rows = read_table(Path("data/split.parquet"), SPLIT)
+    for uri in rows["uri"]:
+        gray = np.asarray(Image.open(uri).convert("L")).astype(np.uint16) * np.uint16(16)
+        Image.fromarray(gray).save(uri, "PNG")
+    write_value_ranges(ranges)
+
+    augment.main()
+
+    how = load_preprocessing(DATASET)
+    assert how == Preprocessing(16, 24, "stretch", "auto", "rgb", ranges)
+    pictures, index = load_split("train")
+    row = next(index[index["parent_id"] == ""].itertuples())
+    expected = prepare_picture(Path(row.uri).read_bytes(), how)
+    np.testing.assert_array_equal(pictures[row.row], expected)
+    assert pictures[row.row].max() > 100
 
 
 @pytest.mark.parametrize("colour", ["rgb", "grey"])

@@ -70,8 +70,8 @@ def test_grey_becomes_three_equal_channels(textured_picture: Texture, kind: str)
     assert np.abs(read[:, :, 0].astype(int) - grey).mean() < 2
 
 
-def test_16_bit_values_keep_their_high_byte() -> None:
-    values = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+def test_16_bit_values_are_scaled_and_rounded() -> None:
+    values = np.array([[0, 128, 129, 32768, 65535]], np.uint16)
 
     read = read_picture(saved(Image.fromarray(values)))
 

@@ -15,7 +15,7 @@ from stages.lib.measuring import (
     as_remembered,
     columns_of,
     failed_record,
-    image_id_of,
+    key_of,
     measure,
     measure_file,
 )
@@ -45,7 +45,8 @@ def test_a_record_gives_back_what_the_inspection_found(picture_file: Maker) -> N
 def test_every_column_of_the_scan_is_in_a_record() -> None:
     columns = columns_of([failed_record("nowhere", "unreadable")], ["nowhere"])
 
-    assert set(SCAN.columns) - set(FILES.columns) == set(columns) - {"remembered"}
+    of_the_run = {"remembered", "sample_kind", "lowest", "highest"}
+    assert set(SCAN.columns) - set(FILES.columns) == set(columns) - of_the_run
 
 
 @pytest.mark.parametrize("column", ["reason", "colour", "format"])
@@ -82,7 +83,7 @@ def test_a_remembered_record_says_so_and_is_not_remembered_again(picture_file: M
     plain, marked = (np.frombuffer(one, RECORD)[0] for one in (record, remembered))
     assert [plain["remembered"], marked["remembered"]] == [False, True]
     assert all(plain[name] == marked[name] for name in RECORD.names or () if name != "remembered")
-    assert image_id_of(remembered) == hashlib.sha256(picture_file(0)).digest()
+    assert key_of(remembered, {}) == hashlib.sha256(picture_file(0)).digest()
 
 
 def test_a_lost_file_keeps_its_identity_and_size(tmp_path: Path) -> None:

@@ -269,6 +269,12 @@ UNFIT = [
     ({"verdict": "corrupt", "reason": "truncated"}, "truncated", "scan: corrupt"),
     ({"verdict": "unsupported", "reason": "animated"}, "animated", "scan: unsupported"),
     (
+        {"verdict": "unsupported", "reason": "too_few_levels"},
+        "too_few_levels",
+        "scan: unsupported: fewer than 32 gray levels in the range of scan.value_ranges; write the "
+        "range that matters there, as {uint16: [0, 4095]}",
+    ),
+    (
         {"verdict": "suspect", "reason": "damaged"},
         "damaged",
         "scan: suspect, not in clean.keep_suspect [missing_eoi]",

@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
 from stages.lib.errors import InputError
 from stages.lib.exported import EXPORTED
@@ -176,3 +178,30 @@ def test_bad_arguments_are_refused_with_what_to_do(
 def test_predicting_needs_no_tensorflow() -> None:
     code = "import sys, tools.predict; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_images_of_more_than_8_bits_are_read_by_the_ranges_of_training_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(ramp).save("ramp.png")
+    Image.fromarray(ramp.astype(np.int32) - 99).save("signed.tif")
+    Image.fromarray((ramp >> 4).astype(np.uint8)).save("plain.png")
+
+    assert run(monkeypatch, "ramp.png", "signed.tif") == 1
+
+    assert capsys.readouterr().out.splitlines() == [
+        "ramp.png: cannot be read: too few levels: uint16 values 0 to 4095; "
+        "the model reads 0 to 65535; bring them to that range, or to 8 bits",
+        "signed.tif: cannot be read: no value range: int32 values -99 to 3996; "
+        "the model was trained on no such images; convert to 8 bits",
+    ]
+    ranges = {"uint16": (0.0, 4095.0), "int32": (-99.0, 3996.0)}
+    save_preprocessing(replace(HOW, value_ranges=ranges), EXPORTED)
+    names = ["plain.png", "ramp.png", "signed.tif"]
+    model = predict.load_model(EXPORTED)
+    plain, *deep = (found.top for found in predict.predict_files(names, model, 3))
+    for top in deep:
+        assert [row["label"] for row in top] == [row["label"] for row in plain]
+        expected = [row["probability"] for row in plain]
+        assert [row["probability"] for row in top] == pytest.approx(expected, abs=0.01)

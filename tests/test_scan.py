@@ -1,6 +1,7 @@
 """Scan measures every file once; a file that cannot be read is a row, not a crash."""
 
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -25,7 +26,9 @@ from stages.lib.hashing import sha256_hex
 from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.metrics import read_metrics
 from stages.lib.parallel import FEW
+from stages.lib.policy import REMEDIES
 from stages.lib.table import FILES, SCAN, read_table, write_table
+from stages.lib.value_ranges import read_value_ranges
 from stages.scan import count_unread_heif, scan_file, scan_metrics
 
 Maker = Callable[..., bytes]
@@ -414,3 +417,136 @@ def test_files_that_an_optional_package_would_read_are_counted() -> None:
     )
 
     assert count_unread_heif(scan) == 1
+
+
+# --- Images of more than 8 bits ------------------------------------------------------------------
+
+
+def deep_files(picture_file: Maker, factor: int, count: int = 3) -> dict[str, bytes]:
+    """Return gray PNG files of 16 bits, whose values are those of 8 bits times a factor."""
+    files = {}
+    for seed in range(count):
+        gray = np.asarray(Image.open(io.BytesIO(picture_file(seed))).convert("L"))
+        stream = io.BytesIO()
+        Image.fromarray(gray.astype(np.uint16) * np.uint16(factor)).save(stream, "PNG")
+        files[f"cat/{factor}-{seed}.png"] = stream.getvalue()
+    return files
+
+
+def gray_files(picture_file: Maker, count: int = 3) -> dict[str, bytes]:
+    files = {}
+    for seed in range(count):
+        stream = io.BytesIO()
+        Image.open(io.BytesIO(picture_file(seed))).convert("L").save(stream, "PNG")
+        files[f"cat/{seed}.png"] = stream.getvalue()
+    return files
+
+
+def test_deep_images_share_one_range_that_is_said_and_written(
+    project: Callable[..., Path], picture_file: Maker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project()
+    listed(gray_files(picture_file))
+    scan.main()
+    expected = read_table(Path("data/scan.parquet"), SCAN)
+    assert read_value_ranges() == {}
+
+    listed(deep_files(picture_file, 16))
+    scan.main()
+
+    rows = read_table(Path("data/scan.parquet"), SCAN)
+    assert read_value_ranges() == {"uint16": (0, 4095)}
+    metrics = read_metrics("scan")
+    assert (metrics["uint16_files"], metrics["uint16_low"], metrics["uint16_high"]) == (3, 0, 4095)
+    assert "3 uint16 images: values 0 to 4095 become black to white" in capfd.readouterr().out
+    distances = np.bitwise_count(rows["phash"].to_numpy() ^ expected["phash"].to_numpy())
+    assert distances.max() <= 2
+    for left, right in zip(rows["thumbnail"], expected["thumbnail"], strict=True):
+        pair = [np.frombuffer(pixels, np.uint8).astype(int) for pixels in (left, right)]
+        assert np.abs(pair[0] - pair[1]).max() <= 2
+
+
+def test_no_workers_and_no_cache_change_a_byte_of_a_set_with_deep_images(
+    project: Callable[..., Path],
+    many: dict[str, bytes],
+    picture_file: Maker,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    mixed = (
+        many
+        | deep_files(picture_file, 4)
+        | {"cat/cut.png": deep_files(picture_file, 9)["cat/9-0.png"][:900]}
+    )
+    results, said = set(), []
+    for workers in (1, 3):
+        shutil.rmtree(".cache", ignore_errors=True)
+        for _ in range(2):
+            project(parallel={"workers": workers})
+            listed(mixed)
+            results.add((*scan_bytes(), Path("data/value_ranges.json").read_bytes()))
+            said.append(capfd.readouterr().out)
+
+    assert len(results) == 1
+    assert all("(101 measured, 0 of known content)" in words for words in said[0::2])
+    assert all("(0 measured, 101 of known content)" in words for words in said[1::2])
+    rows = read_table(Path("data/scan.parquet"), SCAN)
+    assert rows["uri"].tolist() == sorted(f"data/raw/{name}" for name in mixed)
+
+
+def test_a_range_that_changes_asks_for_new_measures_of_deep_images_only(
+    project: Callable[..., Path], picture_file: Maker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    brightness = []
+    for files, ranges in (
+        (deep_files(picture_file, 4), "auto"),
+        (deep_files(picture_file, 4) | deep_files(picture_file, 64), "auto"),
+        (deep_files(picture_file, 4), {"uint16": [0, 2047]}),
+        (deep_files(picture_file, 4), "auto"),
+    ):
+        project(scan={"value_ranges": ranges})
+        shutil.rmtree("data", ignore_errors=True)
+        listed(files | {"cat/plain.jpg": picture_file(9, "jpeg")})
+        scan.main()
+        rows = read_table(Path("data/scan.parquet"), SCAN)
+        brightness.append(float(rows["brightness"].iloc[0]))
+
+    measured = re.findall(r"\((\d+) measured", capfd.readouterr().out)
+    assert measured == ["4", "6", "3", "0"]
+    assert brightness[0] == brightness[3]
+    assert brightness[2] == pytest.approx(brightness[0] / 2, abs=0.01)
+
+
+def test_deep_images_that_keep_few_levels_are_unsupported_with_the_key_to_set(
+    project: Callable[..., Path], picture_file: Maker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    project(scan={"value_ranges": {"uint16": [0, 65535]}})
+    listed(deep_files(picture_file, 16, 2) | deep_files(picture_file, 257, 1))
+
+    scan.main()
+
+    rows = read_table(Path("data/scan.parquet"), SCAN)
+    assert rows["verdict"].tolist() == ["unsupported", "unsupported", "ok"]
+    assert rows["reason"].tolist() == ["too_few_levels", "too_few_levels", ""]
+    assert "2 images are left out" in capfd.readouterr().out
+    assert "scan.value_ranges" in REMEDIES["too_few_levels"]
+
+
+@pytest.mark.parametrize(
+    ("ranges", "words"),
+    [
+        ({"uint16": [5, 5]}, "uint16 must rise"),
+        ({"uint12": [0, 4095]}, "uint12"),
+        ({"uint16": [0]}, "scan.value_ranges"),
+        ("automatic", "auto"),
+        ({"float32": [0, float("inf")]}, "finite"),
+    ],
+)
+def test_a_range_that_is_none_is_refused_by_name(
+    project: Callable[..., Path], ranges: object, words: str
+) -> None:
+    project(scan={"value_ranges": ranges})
+
+    with pytest.raises(InputError, match=words) as error:
+        scan.main()
+
+    assert "scan.value_ranges" in str(error.value)

@@ -27,11 +27,17 @@ from stages.lib.exported import EXPORTED, ExportedClassifier
 from stages.lib.images import Preprocessing, prepare_picture
 from stages.lib.isolation import Limits, Lost, end_all, pack, run_isolated
 from stages.lib.measuring import read_bytes
+from stages.lib.value_ranges import TYPE_RANGES
 
 AT_ONCE = 64  # pictures that the model answers together
 # As presets/demo.yaml has them for scan: the model is used where there may be no params.yaml.
 MAX_PIXELS = 100_000_000
 LIMITS = Limits(seconds=30, megabytes=4096)
+# What is said of an image of more than 8 bits; {0} and {1}: the range that applies.
+RANGE_REASONS = {
+    "no_value_range": "the model was trained on no such images; convert to 8 bits",
+    "too_few_levels": "the model reads {0:g} to {1:g}; bring them to that range, or to 8 bits",
+}
 FILES = ("labels.json", "class_info.json", "preprocessing.json", "model.onnx")
 
 
@@ -99,9 +105,16 @@ def read_file(path: str, how: Preprocessing) -> Read:
         data = read_bytes(path)
     except OSError as error:
         return Read(path, None, (error.strerror or "no regular file").lower())
-    (found,) = run_isolated(pack(partial(inspect_bytes, max_pixels=MAX_PIXELS), LIMITS), [data])
+    ranges = {**TYPE_RANGES, **how.value_ranges}
+    first_look = partial(inspect_bytes, max_pixels=MAX_PIXELS, value_ranges=ranges)
+    (found,) = run_isolated(pack(first_look, LIMITS), [data])
     if isinstance(found, Lost) or found.verdict in ("corrupt", "unsupported"):
-        return Read(path, None, found.reason.replace("_", " "))
+        reason = found.reason.replace("_", " ")
+        if found.reason in RANGE_REASONS:
+            low, high = ranges.get(found.sample_kind, (0, 0))
+            values = f"{found.sample_kind} values {found.lowest:g} to {found.highest:g}"
+            reason = f"{reason}: {values}; {RANGE_REASONS[found.reason].format(low, high)}"
+        return Read(path, None, reason)
     return Read(path, prepare_picture(data, how), found.reason.replace("_", " "))
 
 

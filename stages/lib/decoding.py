@@ -3,16 +3,25 @@
 import contextlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from stages.lib import images
 from stages.lib.detail import encode_detail
-from stages.lib.formats import READABLE, SUFFIXES, jpeg_header, text_format, true_format
+from stages.lib.formats import (
+    READABLE,
+    SUFFIXES,
+    jpeg_header,
+    sample_kind,
+    text_format,
+    tiff_header,
+    true_format,
+)
 from stages.lib.framing import without_frame
-from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture
+from stages.lib.images import END_OF_IMAGE, LEAST_WORK_SIDE, Picture, UnsupportedValues
+from stages.lib.value_ranges import ValueRanges, find_extremes, is_too_coarse, scale_values
 
 MANY_FRAMES = ("gif", "webp", "png", "avif")  # TIFF and HEIF hold pages: the first one counts
 OUT_OF_MEMORY = ("out of memory", "insufficient memory")
@@ -33,6 +42,8 @@ REASONS = (
     "wrong_extension",
     "unsupported_format",
     "animated",
+    "no_value_range",
+    "too_few_levels",
     "decoder_crash",
     "timeout",
     "out_of_memory",
@@ -50,7 +61,8 @@ class Inspection:
     REASONS or "". width, height: pixels after the EXIF turn, 0 where the header cannot be read.
     mode: as Pillow names it. colour: one of COLOURS. orientation: EXIF's, 1 to 8. picture: upright
     RGB with its shorter side at most WORK_SIDE, thumbnail: see `images.thumbnail`; None where there
-    is no picture.
+    is no picture. sample_kind: of values of more than 8 bits, "" of others; lowest, highest: the
+    extremes of those values, as far as they are finite.
     """
 
     verdict: str
@@ -64,13 +76,20 @@ class Inspection:
     picture: Picture | None = None
     thumbnail: Picture | None = None
     detail: bytes = b""
+    sample_kind: str = ""
+    lowest: float = 0.0
+    highest: float = 0.0
 
 
-def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
+def inspect_bytes(
+    data: bytes, max_pixels: int, value_ranges: ValueRanges | None = None
+) -> Inspection:
     """Return the verdict on one file's bytes; never raises for bad bytes.
 
-    max_pixels: a header that promises more is refused before decoding. Raises MemoryError where a
-    decoder runs out of memory, which says nothing about the bytes.
+    max_pixels: a header that promises more is refused before decoding. value_ranges: of values of
+    more than 8 bits, see `images.range_of`; an image whose kind has none there is `unsupported`
+    with its extremes, and so is one of which its range would leave too little. Raises MemoryError
+    where a decoder runs out of memory, which says nothing about the bytes.
     """
     if not data:
         return Inspection("corrupt", "empty", "")
@@ -84,6 +103,9 @@ def inspect_bytes(data: bytes, max_pixels: int) -> Inspection:
             return _inspect_jpeg(data, kind, max_pixels)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata, which is no damage
+            deep = sample_kind(data)
+            if deep:
+                return _inspect_deep(data, kind, deep, max_pixels, value_ranges)
             return _inspect_other(data, kind, max_pixels)
     except Image.DecompressionBombError:  # Pillow's own budget, where it is the smaller one
         return Inspection("unsupported", "too_many_pixels", kind)
@@ -178,6 +200,19 @@ def _read_for_training(data: bytes) -> Picture | None:
 
 
 def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
+    found = _inspect_other_header(data, kind, max_pixels)
+    if found.verdict != "ok":
+        return found
+    with images.open_picture(data) as image:
+        image.load()
+        turn, transparent = images.orientation_of(image), _is_transparent(image)
+        deep = _is_deep(image, data)
+        pixels = images.picture_of(image)  # what training reads, by the same calls
+    return _shown(pixels, kind, found.mode, turn, transparent, deep)
+
+
+def _inspect_other_header(data: bytes, kind: str, max_pixels: int) -> Inspection:
+    """Return the verdict on what stands before the pixels of a file that is no JPEG."""
     with images.open_picture(data) as image:
         (width, height), mode = image.size, image.mode
         if width * height > max_pixels:
@@ -186,11 +221,12 @@ def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
             return Inspection("unsupported", "animated", kind, width, height, mode)
         if kind == "png":
             image.verify()  # the checksums, which load() does not look at in every chunk
-    with images.open_picture(data) as image:
-        image.load()
-        turn, transparent = images.orientation_of(image), _is_transparent(image)
-        deep = _is_deep(image, data)
-        pixels = images.picture_of(image)  # what training reads, by the same calls
+    return Inspection("ok", "", kind, width, height, mode)
+
+
+def _shown(
+    pixels: Picture, kind: str, mode: str, turn: int, transparent: bool, deep: bool
+) -> Inspection:
     height, width = pixels.shape[:2]
     picture = images.shrink(pixels)
     content = without_frame(picture)
@@ -198,6 +234,53 @@ def _inspect_other(data: bytes, kind: str, max_pixels: int) -> Inspection:
     colour = colour_class(mode, transparent, deep, thumbnail)
     size = (width, height, mode, colour, turn)
     return Inspection("ok", "", kind, *size, picture, thumbnail, encode_detail(content))
+
+
+def _inspect_deep(
+    data: bytes, kind: str, deep: str, max_pixels: int, value_ranges: ValueRanges | None
+) -> Inspection:
+    """Return the verdict on an image of more than 8 bits.
+
+    Pillow looks first, because it tells damage best, then the decoder of the values. TIFF layouts
+    that only the latter knows, such as RGB of floats, have the sample kind for a mode.
+    """
+    mode, turn, transparent = deep, 1, False
+    header = tiff_header(data) if kind == "tiff" else None
+    try:
+        found = _inspect_other_header(data, kind, max_pixels)
+        if found.verdict != "ok":
+            return found
+        with images.open_picture(data) as image:
+            image.load()
+            mode, turn, transparent = (
+                image.mode,
+                images.orientation_of(image),
+                _is_transparent(image),
+            )
+    except UnidentifiedImageError:
+        if header is None:
+            raise
+        if header.width * header.height > max_pixels:
+            size = (header.width, header.height)
+            return Inspection("unsupported", "too_many_pixels", kind, *size, mode)
+    try:
+        values = images.read_deep_image(data)
+        extremes = find_extremes(values.values)
+        height, width = values.values.shape[:2]
+        found = Inspection("unsupported", "no_value_range", kind, width, height, mode)
+        found = replace(found, sample_kind=deep, lowest=extremes[0], highest=extremes[1])
+        scaled = scale_values(values.values, images.range_of(values, value_ranges))
+    except UnsupportedValues as error:
+        if error.reason == "no_value_range":
+            return found
+        size = (header.width, header.height) if header else (0, 0)
+        return Inspection("unsupported", error.reason, kind, *size, mode)
+    if is_too_coarse(values.values, scaled):
+        return replace(found, reason="too_few_levels")
+    transparent = transparent or values.alpha is not None
+    pixels = images.compose_deep(values, scaled)
+    shown = _shown(pixels, kind, mode, turn, transparent, True)
+    return replace(shown, sample_kind=deep, lowest=extremes[0], highest=extremes[1])
 
 
 def colour_class(mode: str, transparent: bool, deep: bool, thumbnail: Picture) -> str:

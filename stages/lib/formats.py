@@ -1,5 +1,6 @@
 """File formats: told by the leading bytes, whatever the file is called, and a JPEG's header."""
 
+import contextlib
 import re
 import struct
 from dataclasses import dataclass
@@ -63,6 +64,19 @@ EXIF = b"Exif\x00\x00"
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 ORIENTATION_TAG = 0x0112  # how a picture is to be turned, 1 to 8; 1 is upright already
 SHORT = 3  # EXIF's type for 16 bits
+
+# TIFF 6.0: what says how a page's values are stored, and the types of numbers that do so.
+WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL = 256, 257, 258, 262, 277
+PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 284, 338, 339
+TIFF_NUMBERS = {3: "H", 4: "I", 16: "Q"}
+SAMPLE_FORMATS = {1: "uint", 2: "int", 3: "float"}
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+TIFF_TAGS = (
+    *(WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL),
+    *(PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT),
+)
+PNG_BIT_DEPTH = 24  # where it stands in IHDR, the first chunk
+SIZE_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # JPEG 2000: start of codestream, image and tile size
 
 
 @dataclass(frozen=True)
@@ -163,3 +177,101 @@ def _exif_orientation(tiff: bytes) -> int:
             (value,) = struct.unpack_from(f"{order}H", tiff, entry + 8)
             return int(value)
     return 0
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """How the first page of a TIFF file stores its values.
+
+    Attributes
+    ----------
+    bits : int
+        Of the largest sample.
+    sample_format : int
+        1 unsigned, 2 signed, 3 float.
+    photometric : int
+        0 gray where 0 is white, 1 gray, 2 RGB; others are palettes, CMYK, YCbCr, CIELAB.
+    samples : int
+        Channels per pixel.
+    is_planar : bool
+        Whether each channel is stored by itself.
+    extra : int
+        What the channel beyond gray or RGB is: 1 premultiplied alpha, 2 alpha, 0 neither; -1 where
+        the file does not say.
+    """
+
+    width: int
+    height: int
+    bits: int
+    sample_format: int
+    photometric: int
+    samples: int
+    is_planar: bool
+    extra: int
+
+    @property
+    def kind(self) -> str:
+        """The sample kind, such as uint16; "" for 8 bits or less and for colors other than RGB."""
+        if self.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
+            return ""
+        if self.bits <= 8 and self.sample_format not in (2, 3):
+            return ""
+        name = SAMPLE_FORMATS.get(self.sample_format, "other")
+        # Packed samples of 10, 12 or 14 bits are unpacked to 16.
+        bits = 16 if name == "uint" and 8 < self.bits < 16 else self.bits
+        return f"{name}{bits}"
+
+
+def tiff_header(data: bytes) -> TiffHeader | None:
+    """Return how a TIFF's first page is stored; None where its directory cannot be read."""
+    order = {b"II": "<", b"MM": ">"}[data[:2]]
+    is_big = data[2:4] in (b"+\x00", b"\x00+")
+    tags: dict[int, tuple[int, ...]] = {}
+    with contextlib.suppress(struct.error):
+        start, count, entry, inline = (8, "Q", "HHQ", 8) if is_big else (4, "H", "HHI", 4)
+        (at,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, start)
+        (entries,) = struct.unpack_from(order + count, data, at)
+        at += struct.calcsize("=" + count)
+        size = struct.calcsize("=" + entry)
+        for place in range(at, at + (size + inline) * min(entries, 4096), size + inline):
+            tag, kind, number = struct.unpack_from(order + entry, data, place)
+            form = TIFF_NUMBERS.get(kind)
+            if form and 0 < number <= 16 and tag in TIFF_TAGS:
+                values, place = order + form * number, place + size
+                if struct.calcsize(values) > inline:
+                    (place,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, place)
+                tags[tag] = struct.unpack_from(values, data, place)
+        samples = tags.get(SAMPLES_PER_PIXEL, (1,))[0]
+        return TiffHeader(
+            width=tags.get(WIDTH, (0,))[0],
+            height=tags.get(HEIGHT, (0,))[0],
+            bits=max(tags.get(BITS_PER_SAMPLE, (1,))),
+            sample_format=tags.get(SAMPLE_FORMAT, (1,))[0],
+            photometric=tags.get(PHOTOMETRIC, (BLACK_IS_ZERO,))[0],
+            samples=samples,
+            is_planar=tags.get(PLANAR_CONFIGURATION, (1,))[0] == 2 and samples > 1,
+            extra=tags.get(EXTRA_SAMPLES, (-1,))[0],
+        )
+    return None
+
+
+def sample_kind(data: bytes) -> str:
+    """Return how an image of more than 8 bits, or of signed values, stores them: uint16, int16,
+    int32, float32 or alike; "" for all other files.
+
+    Only what the header says is read. AVIF and HEIF of more than 8 bits are "" because their
+    decoders scale them: such a file states its range.
+    """
+    name = true_format(data)
+    if name == "png":
+        return "uint16" if data[PNG_BIT_DEPTH : PNG_BIT_DEPTH + 1] == b"\x10" else ""
+    if name == "tiff":
+        header = tiff_header(data)
+        return header.kind if header else ""
+    if name == "jpeg2000":
+        start = data.find(SIZE_OF_CODESTREAM)
+        channels, depth = data[start + 40 : start + 42], data[start + 42 : start + 43]
+        # Of colors, Pillow scales each to 8 bits by the depth that the file states.
+        is_deep = start >= 0 and channels == b"\x00\x01" and depth and depth[0] & 0x7F > 7
+        return "uint16" if is_deep else ""
+    return ""

@@ -2,9 +2,9 @@
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,7 +12,25 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from stages.lib.formats import HEIF, ORIENTATION_TAG, READABLE, jpeg_header, true_format
+from stages.lib.formats import (
+    HEIF,
+    ORIENTATION_TAG,
+    READABLE,
+    WHITE_IS_ZERO,
+    jpeg_header,
+    sample_kind,
+    tiff_header,
+    true_format,
+)
+from stages.lib.value_ranges import (
+    SAMPLE_KINDS,
+    TYPE_RANGES,
+    Range,
+    ValueRanges,
+    choose_range,
+    find_extremes,
+    scale_values,
+)
 
 if HEIF:
     import pillow_heif
@@ -21,6 +39,8 @@ if HEIF:
 
 # Work is spread over processes, one image each: threads inside OpenCV would only get in their way.
 cv2.setNumThreads(1)
+# Its TIFF decoder would print a line for every tag that it does not know.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 Picture = NDArray[np.uint8]
 Fit = Literal["stretch", "crop", "pad"]
@@ -50,15 +70,58 @@ END_OF_IMAGE = b"\xff\xd9"  # of a JPEG
 PILLOW_FORMATS = [kind.upper() for kind in READABLE]
 
 
+class UnsupportedValues(ValueError):
+    """An image of more than 8 bits that cannot be brought to 8 bits.
+
+    Attributes
+    ----------
+    reason : str
+        One of `decoding.REASONS`.
+    """
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class DeepImage:
+    """The decoded values of an image of more than 8 bits, upright.
+
+    Attributes
+    ----------
+    kind : str
+        One of `value_ranges.SAMPLE_KINDS`.
+    values : ndarray
+        Gray (height, width) or RGB (height, width, 3), in the dtype of the kind.
+    alpha : ndarray of uint8 or None
+        (height, width): 0 transparent, 255 opaque.
+    is_inverted : bool
+        Whether the low end is white.
+    is_premultiplied : bool
+        Whether the values have been multiplied by alpha.
+    """
+
+    kind: str
+    values: NDArray[Any]
+    alpha: Picture | None = None
+    is_inverted: bool = False
+    is_premultiplied: bool = False
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes an array: the same for training and for serving."""
+    """How a picture becomes an array: the same for training and for serving.
+
+    value_ranges: of images of more than 8 bits, by sample kind: the values that become 0 and 255.
+    """
 
     height: int
     width: int
     fit: Fit
     interpolation: Interpolation
     colour: Colour
+    value_ranges: ValueRanges = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -68,22 +131,35 @@ class Preprocessing:
 
 def save_preprocessing(how: Preprocessing, folder: Path) -> None:
     """Write beside arrays or a model how their pictures were prepared."""
-    text = json.dumps(asdict(how), indent=1, sort_keys=True)
+    content = asdict(how)
+    if not how.value_ranges:  # as it was before there were any
+        del content["value_ranges"]
+    text = json.dumps(content, indent=1, sort_keys=True)
     (folder / PREPROCESSING).write_text(text + "\n", encoding="utf-8")
 
 
 def load_preprocessing(folder: Path) -> Preprocessing:
     """Return what `save_preprocessing` wrote."""
-    return Preprocessing(**json.loads((folder / PREPROCESSING).read_text(encoding="utf-8")))
+    content = json.loads((folder / PREPROCESSING).read_text(encoding="utf-8"))
+    if "value_ranges" in content:
+        ranges = content["value_ranges"].items()
+        content["value_ranges"] = {kind: (low, high) for kind, (low, high) in ranges}
+    return Preprocessing(**content)
 
 
-def read_picture(data: bytes, smallest_side: int = 0, strict: bool = False) -> Picture:
+def read_picture(
+    data: bytes,
+    smallest_side: int = 0,
+    strict: bool = False,
+    value_ranges: ValueRanges | None = None,
+) -> Picture:
     """Return upright RGB pixels (height, width, 3).
 
     smallest_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides stay
     at least this long; 0 decodes in full. strict: a JPEG decoder's warnings of damage are errors.
-    Grey becomes three equal channels, palettes are looked up, CMYK is converted, 16-bit values keep
-    their high byte, transparent parts become white.
+    value_ranges: of images of more than 8 bits, see `deep_to_rgb`.
+    Grey becomes three equal channels, palettes are looked up, CMYK is converted, values of more
+    than 8 bits are scaled, transparent parts become white.
     Raises what the decoder raises on bytes that it cannot read.
     """
     if true_format(data) == "jpeg":
@@ -95,8 +171,90 @@ def read_picture(data: bytes, smallest_side: int = 0, strict: bool = False) -> P
         if strict:  # to tell damage alone: turbojpeg has no way from CMYK to RGB
             simplejpeg.decode_jpeg(data, colorspace="CMYK", strict=True, **scale)
         data += END_OF_IMAGE  # where it is missing, Pillow would refuse what simplejpeg reads
+    if sample_kind(data):
+        return deep_to_rgb(read_deep_image(data), value_ranges)
     with open_picture(data) as image:
         return picture_of(image)
+
+
+def read_deep_image(data: bytes) -> DeepImage:
+    """Return the values of an image for which `sample_kind` names a kind.
+
+    Raises UnsupportedValues for a layout that cannot be read, ValueError for damage.
+    """
+    name, kind = true_format(data), sample_kind(data)
+    header = tiff_header(data) if name == "tiff" else None
+    if kind not in SAMPLE_KINDS or (header and header.is_planar):
+        raise UnsupportedValues("unsupported_format", f"{kind} values in an unknown layout")
+    if header is None:  # PNG or JPEG 2000
+        with open_picture(data) as image:
+            turn = orientation_of(image)
+            if image.mode.startswith("I"):
+                return _deep_gray(np.asarray(image).astype(kind), turn, image.info)
+    pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError(f"{kind} values are damaged")
+    channels = header.samples if header else pixels.ndim + 1
+    if pixels.dtype != kind or channels not in (1, 3, 4) or pixels.ndim != 2 + (channels > 1):
+        raise UnsupportedValues("unsupported_format", f"{kind} values are read as {pixels.dtype}")
+    if header is None:
+        pixels = upright(pixels, turn)  # OpenCV turns TIFF, but not PNG
+    elif 8 < header.bits < 16:
+        pixels >>= 16 - header.bits  # OpenCV fills packed values up with zeroes
+    if pixels.ndim == 2:
+        is_inverted = header is not None and header.photometric == WHITE_IS_ZERO
+        return DeepImage(kind, pixels, is_inverted=is_inverted)
+    colors, extra = pixels[:, :, 2::-1], header.extra if header else 2  # from blue, green, red
+    if pixels.shape[2] == 3 or extra == 0:
+        return DeepImage(kind, colors)
+    full = 1.0 if kind.startswith("float") else float(np.iinfo(kind).max)
+    alpha = scale_values(pixels[:, :, 3], (0.0, full))
+    return DeepImage(kind, colors, alpha, is_premultiplied=extra == 1)
+
+
+def _deep_gray(values: NDArray[Any], turn: int, info: dict[Any, Any]) -> DeepImage:
+    """Return a gray image of a format whose orientation and transparent value Pillow knows."""
+    values, alpha = upright(values, turn), None
+    if "transparency" in info:
+        alpha = np.where(values == info["transparency"], 0, 255).astype(np.uint8)
+    return DeepImage(str(values.dtype), values, alpha)
+
+
+def range_of(deep: DeepImage, value_ranges: ValueRanges | None) -> Range:
+    """Return the range that applies to an image.
+
+    value_ranges: of the data set, by kind. None: there is no data set, so the range is chosen by
+    the rule of `choose_range` from this image alone.
+    Raises UnsupportedValues for a kind without a range.
+    """
+    if value_ranges is None:
+        return choose_range(deep.kind, *find_extremes(deep.values))
+    if deep.kind not in value_ranges:
+        raise UnsupportedValues("no_value_range", f"no range is known for {deep.kind} values")
+    return value_ranges[deep.kind]
+
+
+def deep_to_rgb(deep: DeepImage, value_ranges: ValueRanges | None) -> Picture:
+    """Return an image of more than 8 bits as RGB pixels (height, width, 3).
+
+    Its values are scaled by the range of their kind, see `range_of`; then it is treated as the same
+    image of 8 bits would be.
+    """
+    return compose_deep(deep, scale_values(deep.values, range_of(deep, value_ranges)))
+
+
+def compose_deep(deep: DeepImage, scaled: Picture) -> Picture:
+    """Return scaled values (height, width) or (height, width, 3) as RGB pixels on white."""
+    if deep.is_inverted:
+        scaled = 255 - scaled
+    if scaled.ndim == 2:
+        scaled = np.repeat(scaled[:, :, None], 3, axis=2)
+    if deep.alpha is None:
+        return scaled
+    alpha = deep.alpha[:, :, None]
+    if deep.is_premultiplied:
+        return np.asarray(cv2.add(scaled, np.repeat(255 - alpha, 3, axis=2)), np.uint8)
+    return to_rgb(Image.fromarray(np.concatenate([scaled, alpha], axis=2)))
 
 
 def open_picture(data: bytes) -> Image.Image:
@@ -119,10 +277,8 @@ def orientation_of(image: Image.Image) -> int:
 
 def to_rgb(image: Image.Image) -> Picture:
     """Return any Pillow image as RGB pixels; the conversions are those stated at `read_picture`."""
-    if image.mode.startswith("I"):
-        # convert("L") would clip 16-bit values at 255, so a normal picture would turn white.
-        grey = np.asarray(image).astype(np.uint32) >> 8
-        return np.repeat(np.minimum(grey, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode[0] in "IF":  # convert would clip at 255 or wrap; see `read_deep_image`
+        raise UnsupportedValues("unsupported_format", f"values of mode {image.mode} need a range")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -130,7 +286,7 @@ def to_rgb(image: Image.Image) -> Picture:
     return np.asarray(image.convert("RGB"))
 
 
-def upright(pixels: Picture, orientation: int) -> Picture:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return pixels turned and mirrored as EXIF orientation 1 to 8 says; any other value changes
     nothing.
     """
@@ -175,7 +331,7 @@ def prepare_picture(data: bytes, how: Preprocessing) -> Picture:
     # A DCT-scaled decode at twice the target keeps the detail that the final resize averages;
     # `nearest` averages nothing: its pixels are those of the file.
     smallest_side = 0 if how.interpolation == "nearest" else 2 * max(how.height, how.width)
-    pixels = read_picture(data, smallest_side)
+    pixels = read_picture(data, smallest_side, value_ranges={**TYPE_RANGES, **how.value_ranges})
     return resize_picture(pixels if how.colour == "rgb" else to_grey(pixels), how)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 
 from stages.lib import images, scan_cache
 from stages.lib.decoding import Inspection, inspect_bytes, with_extension
+from stages.lib.formats import sample_kind
 from stages.lib.hashing import perceptual_hashes
 from stages.lib.images import THUMBNAIL_BYTES
+from stages.lib.value_ranges import ValueRanges
 
 IMAGE_ID_BYTES = hashlib.sha256().digest_size
 BLOCK = 1 << 20
@@ -42,12 +45,16 @@ RECORD = np.dtype(
         ("phash_mirrored", "<u8"),
         ("has_picture", "?"),
         ("remembered", "?"),
+        ("sample_kind", "S8"),
+        ("lowest", "<f8"),
+        ("highest", "<f8"),
         ("thumbnail", f"V{THUMBNAIL_BYTES}"),
     ]
 )
 REMEMBERED: int = RECORD.fields["remembered"][1]  # type: ignore[index]  # where this flag stands in a record
 PASSING_REASONS = (b"timeout", b"out_of_memory", b"decoder_crash", b"unreadable")
-NO_MEASURES = (0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, False, False, bytes(THUMBNAIL_BYTES))
+NO_MEASURES = (0.0, 0.0, 0.0, 0.0, 0.0, 0, 0)
+NO_COLUMNS = ("image_id", "has_picture", "thumbnail")  # as they stand in a record
 
 
 def read_bytes(uri: str) -> bytes:
@@ -67,28 +74,41 @@ def read_bytes(uri: str) -> bytes:
         os.close(descriptor)
 
 
-def measure_file(uri: str, max_pixels: int, folder: str = "", recipe: str = "") -> bytes:
+def measure_file(
+    uri: str,
+    max_pixels: int,
+    folder: str = "",
+    recipe: str = "",
+    value_ranges: ValueRanges | None = None,
+) -> bytes:
     """Return the record of one file; one that cannot be read is a record with its reason.
 
     folder: of a cache that is asked first, "" for none; recipe: see `scan_cache.recipe`.
+    value_ranges: see `inspect_bytes`; the cache knows an image of more than 8 bits by the range
+    that applied as well.
     """
     try:
         data = read_bytes(uri)
     except OSError:
         return failed_record(uri, "unreadable")
     image_id = hashlib.sha256(data).digest()
-    remembered = scan_cache.find(folder, recipe, image_id) if folder else None
-    if remembered and len(remembered) >= RECORD.itemsize:
-        return remembered
-    return measure(data, image_id, max_pixels)
+    if folder:
+        key = _key(image_id, sample_kind(data), value_ranges)
+        remembered = scan_cache.find(folder, recipe, key)
+        if remembered and len(remembered) >= RECORD.itemsize:
+            return remembered
+    return measure(data, image_id, max_pixels, value_ranges)
 
 
-def measure(data: bytes, image_id: bytes, max_pixels: int) -> bytes:
+def measure(
+    data: bytes, image_id: bytes, max_pixels: int, value_ranges: ValueRanges | None = None
+) -> bytes:
     """Return the record of a file's bytes.
 
     Its name has no say, so equal bytes have equal records.
     """
-    return _record(image_id, len(data), inspect_bytes(data, max_pixels))
+    found = inspect_bytes(data, max_pixels, value_ranges)
+    return _record(image_id, len(data), replace(found, sample_kind=sample_kind(data)))
 
 
 def failed_record(uri: str, reason: str) -> bytes:
@@ -108,9 +128,31 @@ def failed_record(uri: str, reason: str) -> bytes:
     return _record(digest.digest(), size, Inspection("corrupt", reason, ""))
 
 
-def image_id_of(record: bytes) -> bytes:
-    """Return the 32 bytes by which a record is remembered."""
-    return record[:IMAGE_ID_BYTES]
+def key_of(record: bytes, value_ranges: ValueRanges) -> bytes:
+    """Return the 32 bytes by which a record is remembered: the image_id or, of an image of more
+    than 8 bits, a hash of it and of the range that applied.
+    """
+    (row,) = np.frombuffer(record, RECORD, 1)
+    return _key(record[:IMAGE_ID_BYTES], row["sample_kind"].decode(), value_ranges)
+
+
+def _key(image_id: bytes, kind: str, value_ranges: ValueRanges | None) -> bytes:
+    if not kind or not value_ranges or kind not in value_ranges:
+        return image_id
+    low, high = value_ranges[kind]
+    return hashlib.sha256(image_id + f"{kind} {low!r} {high!r}".encode()).digest()
+
+
+def needs_range(record: bytes) -> bool:
+    """Tell whether a record says no more than the extremes of values that have no range yet."""
+    (row,) = np.frombuffer(record, RECORD, 1)
+    return bool(row["reason"] == b"no_value_range")
+
+
+def extremes_of(record: bytes) -> tuple[str, float, float]:
+    """Return the sample kind of a record with its lowest and highest value."""
+    (row,) = np.frombuffer(record, RECORD, 1)
+    return row["sample_kind"].decode(), float(row["lowest"]), float(row["highest"])
 
 
 def as_remembered(record: bytes) -> bytes | None:
@@ -130,7 +172,7 @@ def columns_of(records: Iterable[bytes], uris: Iterable[str]) -> dict[str, Any]:
     table = np.frombuffer(b"".join(record[:size] for record in records), RECORD)
     columns: dict[str, Any] = {"image_id": _hex(table["image_id"])}
     for name in RECORD.names or ():
-        if name not in ("image_id", "has_picture", "thumbnail"):
+        if name not in NO_COLUMNS:
             column = table[name]
             is_text = column.dtype.kind == "S"
             columns[name] = np.char.decode(column, "ascii").tolist() if is_text else column
@@ -149,12 +191,15 @@ def _record(image_id: bytes, size: int, found: Inspection) -> bytes:
     texts = [found.format, found.mode, found.colour, found.verdict, found.reason]
     kind, mode, colour, verdict, reason = (text.encode() for text in texts)
     head = (image_id, size, kind, found.width, found.height, mode, colour, found.orientation)
-    record = np.array((*head, verdict, reason, *_measures(found)), RECORD)
+    thumbnail = bytes(THUMBNAIL_BYTES) if found.thumbnail is None else found.thumbnail.tobytes()
+    values = (found.sample_kind.encode(), found.lowest, found.highest)
+    tail = (found.picture is not None, False, *values, thumbnail)
+    record = np.array((*head, verdict, reason, *_measures(found), *tail), RECORD)
     return record.tobytes() + found.detail
 
 
 def _measures(found: Inspection) -> tuple[Any, ...]:
-    if found.picture is None or found.thumbnail is None:
+    if found.picture is None:
         return NO_MEASURES
     grey = images.to_grey(found.picture)
     levels = images.measure_levels(grey)
@@ -163,9 +208,6 @@ def _measures(found: Inspection) -> tuple[Any, ...]:
         images.sharpness(grey),
         levels.entropy,
         *perceptual_hashes(grey),
-        True,
-        False,
-        found.thumbnail.tobytes(),
     )
 
 

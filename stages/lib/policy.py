@@ -14,6 +14,7 @@ from stages.lib.overrides import Overrides
 from stages.lib.params import STRICT
 from stages.lib.quality import Flag, FlagLimits, flag_rule
 from stages.lib.table import REMOVED
+from stages.lib.value_ranges import MIN_LEVELS
 
 LOSSLESS = ("png", "bmp", "tiff", "gif")
 OFFICIAL_RANK = {"test": 0, "val": 1, "train": 2, "": 2}
@@ -31,6 +32,11 @@ REMOVAL_TYPES = {
     "rule": "str",
 }
 NOBODY = -1
+# What a person can do about a reason of scan.
+REMEDIES = {
+    "too_few_levels": f": fewer than {MIN_LEVELS} gray levels in the range of scan.value_ranges; "
+    "write the range that matters there, as {uint16: [0, 4095]}"
+}
 Words: TypeAlias = str | pd.Series  # one text for all, or one for each row
 
 
@@ -122,7 +128,11 @@ def find_unusable(
     not_kept = f"scan: suspect, not in clean.keep_suspect {listing['keep_suspect']}"
     cases = [
         (rows["image_id"].isin(overrides.drop), "dropped", "overrides.csv"),
-        (verdict.isin(("corrupt", "unsupported")), reason, "scan: " + verdict.astype("str")),
+        (
+            verdict.isin(("corrupt", "unsupported")),
+            reason,
+            "scan: " + verdict.astype("str") + reason.map(REMEDIES).fillna(""),
+        ),
         (suspect, reason, not_kept),
         (
             ~rows["format"].isin(fitness.formats) & free,

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from stages.lib.formats import READABLE, jpeg_header, true_format
+from stages.lib.formats import READABLE, jpeg_header, sample_kind, true_format
 from stages.lib.images import Picture, open_picture, read_picture, to_rgb
 from stages.lib.quality import BELOW, MEASURES, flag_counts, measure_quality
 
@@ -81,6 +81,8 @@ def stored_tile(uri: str, side: int = SIDE) -> Tile | None:
 
 
 def _stored(data: bytes, side: int) -> Tile:
+    if sample_kind(data):
+        return make_tile(read_picture(data), side)
     with open_picture(data) as image:
         image.draft(None, (side, side))  # a JPEG decoder can shrink on its way
         if image.has_transparency_data:

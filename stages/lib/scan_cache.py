@@ -26,6 +26,7 @@ MEASURED_BY = (
     "resampling",
     "hashing",
     "measuring",
+    "value_ranges",
 )
 PACKAGES = (
     "imagehash",

@@ -35,7 +35,7 @@ def require_every_class(scan: pd.DataFrame, kept: pd.DataFrame, removed: pd.Data
 def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
     """Return how many stay, how many of these are flagged, and how many went for which reason."""
     reasons = removed["reason"].value_counts()
-    unsupported = removed["rule"] == "scan: unsupported"
+    unsupported = removed["rule"].str.startswith("scan: unsupported")
     flags = flag_counts(kept["flags"])
     marks = kept["flags"].str.split(" ").explode().value_counts()
     kept_empty = {name: int(marks.get(COUNTED[name], 0)) for name in ("masks", "single_color")}

@@ -34,6 +34,7 @@ NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two sm
 # the others.
 DISAGREES, FALLS_BEHIND = 0.4, 0.3
 LARGEST_REGION = 0.45  # share of the cells with texture that captions and frames may cover
+WELL_LAID, QUARTER = 0.8, DETAIL_SIDE // 4  # median over the cells; pixels
 FULL_SIDE = 72  # pixels: of a smaller image, texture at 128 is what interpolation made up
 # Standard deviation of chroma, of 255: below the first an image has no color to compare, below the
 # second not enough to correlate.
@@ -100,12 +101,22 @@ def compare_details(left: bytes, right: bytes, turn: int, warp: NDArray[np.float
     other, other_side = _planes(right, turn)
     side = min(one_side, other_side)
     everywhere = np.full(one[0].shape, 255, np.uint8)
-    place = _refine(one[0], other[0], _scaled(warp), everywhere)
+    start = _scaled(warp)
+    place = _refine(one[0], other[0], start, everywhere)
     found, differing = _agree(one, other, place, side)
+    if found.median < WELL_LAID:
+        # A caption or frame pulls the alignment: try without the upper or the lower quarter.
+        for part in (slice(0, QUARTER), slice(-QUARTER, None)):
+            mask = everywhere.copy()
+            mask[part] = 0
+            trial = _refine(one[0], other[0], start, mask)
+            better, differs = _agree(one, other, trial, side)
+            if better.median > found.median:
+                found, differing, place = better, differs, trial
     if 0 < found.differing - found.inside <= LARGEST_REGION:
-        # A caption or frame pulls the alignment; without it the rest can be laid exactly.
         place = _refine(one[0], other[0], place, 255 - differing)
-        found, _ = _agree(one, other, place, side)
+        better, _ = _agree(one, other, place, side)
+        found = max(found, better, key=lambda agreement: agreement.median)
     return found
 
 

@@ -21,7 +21,7 @@ ValueRanges: TypeAlias = Mapping[str, Range]  # sample kind to range
 VALUE_RANGES = Path("data/value_ranges.json")
 # Below this, an image is so coarse that hashes and a model see little in it: 12 bits stored in the
 # range of 16 keep 16 levels and look black.
-MIN_LEVELS = 32
+MIN_LEVELS = 64
 # The ranges in use, smallest first: of 8, 10, 12, 14 and 16 bits, and of normalized floats.
 UNSIGNED: tuple[Range, ...] = tuple((0.0, 2.0**bits - 1) for bits in (8, 10, 12, 14, 16))
 NORMALIZED: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0))

@@ -32,9 +32,9 @@ SMALL_SIDE = 40
 # Another exposure of the same scene: what of the detail must agree. Read off 12 sets of look-alikes
 # and planted copies, see benchmarks/README.md.
 SCENE_DETAIL = 0.68  # correlation in the finest band that both images hold
-SCENE_BLURRED = 0.85  # the same where one is blurred and only a coarser band is left
+SCENE_BLURRED = 0.75  # the same where one is blurred and only a coarser band is left
 SCENE_FINE = 0.3  # correlation of the band below it, where neither has lost that
-STRONG_FINE, SCENE_STRONG = 8.0, 0.8  # of a drawing, whose detail no noise can hide
+STRONG_FINE, SCENE_STRONG = 8.0, 0.74  # of a drawing, whose detail no noise can hide
 SCENE_LOW = 0.0  # 10 % quantile over the cells: more than a tenth that disagrees is another thing
 SCENE_COLOR = 0.5
 # The same exposure: nothing but compression, scaling, noise and tone may differ. Another exposure
@@ -51,7 +51,7 @@ LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is l
 FINE_NOISE = 1.0  # standard deviation, of 255, below which a band holds nothing
 # Sharp agreement nearly everywhere, but other content inside: a form filled in otherwise, another
 # card of the suit, a missing piece.
-SHARP, CONTENT = 0.98, 0.03
+SHARP, CONTENT, ONE_CONTENT = 0.98, 0.03, 0.945
 
 # The background: how well unrelated images of the set agree with this one.
 SAMPLE = 64  # images of the set, the same for all
@@ -59,7 +59,7 @@ NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
 CROWD_SHARE = 0.02  # in a large set, this share of it
 SAMPLE_CROWD = 8  # of SAMPLE: an eighth of the set
-RATIO = 0.3  # a pair must differ by less than this share of what the crowd differs by
+RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
 CROWDED_SHARE = 0.05  # of all images, from which on the set is one of look-alikes
 # Among look-alikes an equal shape is not enough: light and color must be the same as well.
@@ -128,7 +128,9 @@ class Comparison:
         least = np.where(strong, SCENE_STRONG, SCENE_FINE)
         fine = self._of(self.correlation, self._fine) >= least
         fine |= self._fine_lost(FINE_NOISE)
-        content = (self.median >= SHARP) & (self.inside >= CONTENT)
+        from_local = np.arange(BANDS) >= self._local[:, None]
+        overall = (self.correlation * from_local).sum(axis=1) / from_local.sum(axis=1)
+        content = (self.median >= SHARP) & (self.inside >= CONTENT) & (overall < ONE_CONTENT)
         local = self.lost | ((self.low >= SCENE_LOW) & ~content)
         large = enough & fine & local & (self.color >= SCENE_COLOR)
         return (self.small | large) & (self.similarity >= group_similarity)

@@ -51,7 +51,7 @@ LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is l
 FINE_NOISE = 1.0  # standard deviation, of 255, below which a band holds nothing
 # Sharp agreement nearly everywhere, but other content inside: a form filled in otherwise, another
 # card of the suit, a missing piece.
-SHARP, CONTENT, ONE_CONTENT = 0.98, 0.03, 0.945
+SHARP, CONTENT, ONE_CONTENT, CONTENT_SLOPE = 0.98, 0.03, 0.93, 0.4
 
 # The background: how well unrelated images of the set agree with this one.
 SAMPLE = 64  # images of the set, the same for all
@@ -60,10 +60,13 @@ CROWD = 6  # so many others that agree as well make it no evidence
 CROWD_SHARE = 0.02  # in a large set, this share of it
 SAMPLE_CROWD = 8  # of SAMPLE: an eighth of the set
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
+NO_CROWD = 0.6  # a crowd that differs by more resembles neither of the two
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
 CROWDED_SHARE = 0.05  # of all images, from which on the set is one of look-alikes
-# Among look-alikes an equal shape is not enough: light and color must be the same as well.
-CROWDED, CROWDED_TONE = 0.3, 4.0  # difference of the crowd; of 255
+# Among look-alikes an equal shape says little: light and color must be the same as well, or the
+# pair stand out so much the more.
+# Difference of the crowd; of 255; instead of RATIO.
+CROWDED, CROWDED_TONE, OTHER_TONE_RATIO = 0.3, 2.5, 0.06
 LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
 
 
@@ -128,10 +131,10 @@ class Comparison:
         least = np.where(strong, SCENE_STRONG, SCENE_FINE)
         fine = self._of(self.correlation, self._fine) >= least
         fine |= self._fine_lost(FINE_NOISE)
-        from_local = np.arange(BANDS) >= self._local[:, None]
-        overall = (self.correlation * from_local).sum(axis=1) / from_local.sum(axis=1)
-        content = (self.median >= SHARP) & (self.inside >= CONTENT) & (overall < ONE_CONTENT)
-        local = self.lost | ((self.low >= SCENE_LOW) & ~content)
+        overall = self.correlation[:, 1:].mean(axis=1)
+        torn = overall < ONE_CONTENT + CONTENT_SLOPE * self.inside
+        content = (self.median >= SHARP) & (self.inside >= CONTENT) & torn
+        local: NDArray[np.bool_] = self.lost | ((self.low >= SCENE_LOW) & ~content)
         large = enough & fine & local & (self.color >= SCENE_COLOR)
         return (self.small | large) & (self.similarity >= group_similarity)
 
@@ -216,10 +219,9 @@ class Verifier:
         else:
             around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
             crowd = _copy_background(pairs, around, len(self.at))
-            scene &= ~(copy & (crowd <= CROWDED) & (pairs.tone > CROWDED_TONE))
-            copy &= scene & (pairs.difference <= _limit(crowd))
+            copy &= pairs.difference <= _limit(crowd, pairs.tone)
             crowd = _scene_background(pairs, around, copy, len(self.at))
-        scene &= copy | (pairs.difference <= _limit(crowd))
+            scene &= copy | (pairs.difference <= _limit(crowd, pairs.tone))
         level = np.where(copy, "remove", np.where(scene, "group", "look_alike"))
         return pd.DataFrame(
             {
@@ -245,7 +247,7 @@ class Verifier:
             one, other = (details[int(side[pair])] for side in ends)
             if not one or not other:
                 return NO_AGREEMENT
-            return compare_details(one, other, int(turn[pair]), warps[pair])
+            return compare_details(one, other, int(turn[pair]), warps[pair], similarity is not None)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             jobs = threads.map(agreement, range(len(left)))
@@ -304,8 +306,10 @@ def _without(pairs: Indices, others: Indices) -> Indices:
     return kept
 
 
-def _limit(background: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(RATIO * background, LEAST_DIFFERENCE)
+def _limit(crowd: NDArray[np.float64], tone: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return up to which difference a pair stands out from its crowd."""
+    ratio = np.where((crowd <= CROWDED) & (tone > CROWDED_TONE), OTHER_TONE_RATIO, RATIO)
+    return np.where(crowd < NO_CROWD, np.maximum(ratio * crowd, LEAST_DIFFERENCE), np.inf)
 
 
 def _copy_background(pairs: Comparison, around: Comparison, count: int) -> NDArray[np.float64]:

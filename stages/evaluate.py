@@ -2,8 +2,9 @@
 
 Reads:  models/classifier, data/dataset, data/clean.parquet, overrides.csv
 Writes: data/predictions.parquet, data/mistakes.csv, data/near_duplicates_across.csv,
-        data/grad_cam.npy, metrics/evaluate.json, metrics/confusion.json and, below metrics/plots, per_class.csv, confusion.csv, top_k.csv,
-        reliability.csv, roc.csv, precision_recall.csv; metrics/evaluate_timing.json (no DVC output)
+        data/grad_cam.npy, metrics/evaluate.json, metrics/confusion.json and, below metrics/plots,
+        per_class.csv, confusion.csv, top_k.csv, reliability.csv, roc.csv, precision_recall.csv;
+        metrics/evaluate_timing.json (no DVC output)
 """
 
 import hashlib

@@ -67,7 +67,8 @@ def nearest(
             similarity[every, closest] = -np.inf
         value, place = np.concatenate(values, axis=1), np.concatenate(places, axis=1)
         order = np.argsort(-value, axis=1, kind="stable")[:, :count]
-        best, found = (np.take_along_axis(one, order, axis=1) for one in (value, place))
+        best = np.take_along_axis(value, order, axis=1)
+        found = np.take_along_axis(place, order, axis=1)
     return found, best
 
 

@@ -38,6 +38,7 @@ from stages.lib.formats import SUFFIXES  # noqa: E402
 from stages.lib.images import Picture  # noqa: E402
 from stages.lib.params import load_params  # noqa: E402
 
+CROSSED = 8  # numbers between two photographs of the tiles
 LETTERS = list("abcdefghijklmnopqrstuvwxyz   ")
 Files = list[tuple[str, str, bytes]]  # name, label, bytes
 
@@ -220,22 +221,30 @@ def planted(files: Files, count: int, how: SearchParams) -> list[str]:
 
 
 def read_tiles(files: Files) -> np.ndarray:
-    """Return for each tile photograph the number of the tile.
+    """Return for each tile photograph the number of the tile, -1 where the name does not tell.
 
     A file is named exp<light>_num_<number>: the numbers rise through the recording, and a tile was
-    taken under the lights one after another. So a new tile begins where the light does not rise or
-    the class changes.
+    taken under the lights one after another, some 20 numbers apart. So a new tile begins where the
+    light does not rise or the class changes. Where two photographs lie fewer than CROSSED numbers
+    apart two tiles were recorded at once, and the names do not tell which is which.
     """
     marks = [re.search(r"exp(\d)_num_(\d+)", name) for name, _, _ in files]
-    keys = [(int(mark[2]), int(mark[1]), at) for at, mark in enumerate(marks) if mark]
+    keys = sorted((int(mark[2]), int(mark[1]), at) for at, mark in enumerate(marks) if mark)
     tile = np.full(len(files), -1)
-    number, before = -1, (9, "")
-    for _, light, at in sorted(keys):
+    runs: list[list[int]] = []
+    crossed: set[int] = set()
+    before = (-CROSSED, 9, "")
+    for place, light, at in keys:
         label = files[at][0].split("/")[-3]
-        if light <= before[0] or label != before[1]:
-            number += 1
-        tile[at] = number
-        before = light, label
+        if light <= before[1] or label != before[2]:
+            runs.append([])
+        if place - before[0] < CROSSED:
+            crossed |= {len(runs) - 1, len(runs) - 2}
+        runs[-1].append(at)
+        before = place, light, label
+    for number, members in enumerate(runs):
+        if number not in crossed:
+            tile[members] = number
     return tile
 
 
@@ -244,13 +253,15 @@ def tiles(folder: Path, how: SearchParams) -> None:
     files = [entry for entry in read_files(folder) if entry[0].endswith(".jpg")]
     tile = read_tiles(files)
     pairs, groups, seconds = judge(files, how)
-    several = [np.flatnonzero(tile == number) for number in np.unique(tile)]
+    told = np.unique(tile[tile >= 0])
+    several = [np.flatnonzero(tile == number) for number in told]
     several = [members for members in several if len(members) > 1]
     together = sum(len(np.unique(groups[members])) == 1 for members in several)
     gone = len(pairs.loc[pairs["level"] == "remove", "right"].unique())
-    mixed = sum(len(np.unique(tile[groups == group])) > 1 for group in np.unique(groups))
+    known = tile >= 0
+    mixed = sum(len(np.unique(tile[known & (groups == at)])) > 1 for at in np.unique(groups))
     print(
-        f"{len(files):,} photographs of {len(np.unique(tile)):,} tiles, {len(several):,} of them "
+        f"{len(files):,} photographs of {len(told):,} tiles that the names tell, {len(several):,} "
         f"taken more than once: {together:,} ({together / len(several):.1%}) in one group; "
         f"{gone:,} photographs removed ({gone / len(files):.1%}); {mixed:,} groups hold more than "
         f"one tile; largest group {np.bincount(groups).max()}; {seconds:.1f} s"

@@ -2,12 +2,11 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
 from stages.lib.duplicates import SearchParams, find_duplicates
@@ -16,7 +15,6 @@ from stages.lib.measuring import columns_of, measure
 from tests.test_detail import scene
 
 SEARCH = SearchParams(10, 3, True, False, 0.85, 0.72)
-Draw = Callable[[int], Picture]
 
 
 def encoded(pixels: Picture, quality: int = 95) -> bytes:
@@ -69,22 +67,6 @@ def form(number: int) -> Picture:
     return page
 
 
-def part(number: int) -> Picture:
-    """Return a photograph of one kind of part, laid by hand, in a light of its own."""
-    random = np.random.default_rng(number)
-    page = np.full((160, 200, 3), 165, np.uint8)
-    cv2.rectangle(page, (40, 40), (160, 120), (95, 98, 102), -1)
-    for place in ((55, 55), (145, 55), (55, 105), (145, 105)):
-        cv2.circle(page, place, 7, (40, 40, 40), -1, cv2.LINE_AA)
-    cv2.circle(page, (100, 80), 22, (135, 135, 140), -1, cv2.LINE_AA)
-    place = cv2.getRotationMatrix2D((100, 80), random.uniform(-2, 2), random.uniform(0.97, 1.03))
-    place[:, 2] += random.uniform(-4, 4, 2)
-    laid = cv2.warpAffine(page, place, (200, 160), borderMode=cv2.BORDER_REPLICATE)
-    light = 1 + random.uniform(-0.1, 0.1) * np.linspace(-1, 1, 200)[None, :, None]
-    shot = laid * light * random.uniform(0.85, 1.15) + random.normal(0, 4, page.shape)
-    return np.clip(shot, 0, 255).astype(np.uint8)
-
-
 def test_a_copy_is_to_be_removed() -> None:
     originals = [scene(seed) for seed in range(6)]
     smaller = np.asarray(
@@ -116,9 +98,8 @@ def test_a_copy_with_a_caption_is_grouped() -> None:
     assert found(files) == {(0, 6): "group"}
 
 
-@pytest.mark.parametrize("draw", [form, part], ids=["forms", "parts"])
-def test_things_of_one_kind_are_neither(draw: Draw) -> None:
-    judged = levels([encoded(draw(number)) for number in range(24)])
+def test_things_of_one_kind_are_neither() -> None:
+    judged = levels([encoded(form(number)) for number in range(24)])
 
     assert len(judged) > 20  # they do resemble each other
     assert set(judged.values()) == {"look_alike"}

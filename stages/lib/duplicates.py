@@ -80,17 +80,16 @@ def find_duplicates(
     """
     proposed = Proposer(rows, thumbnails, search)
     found = proposed.registered(proposed.by_hash(), proposed.by_neighbors())
-    left, right = (found[side].to_numpy(np.int64) for side in ("left", "right"))
-    turn = found["turn"].to_numpy(np.int64)
     verifier = Verifier(thumbnails, proposed.bands, proposed.descriptors, proposed.at, read_details)
-    levels = verifier.levels(
-        left,
-        right,
-        turn,
-        found["similarity"].to_numpy(),
+    judged = verifier.levels(
+        found["left"].to_numpy(np.int64),
+        found["right"].to_numpy(np.int64),
+        found["turn"].to_numpy(np.int64),
+        found["similarity"].to_numpy(np.float64),
         search.remove_similarity,
         search.group_similarity,
     )
+    left, right, turn = (judged[name].to_numpy(np.int64) for name in ("left", "right", "turn"))
     one, other = proposed.position[left], proposed.position[right]
     mirrored, rotation = turn >= MIRRORED, turn % MIRRORED * 90
     # Turning the right one like the left is turning the left one back like the right.
@@ -99,15 +98,16 @@ def find_duplicates(
         {
             "left": np.minimum(one, other),
             "right": np.maximum(one, other),
-            "similarity": found["similarity"].to_numpy(),
+            "similarity": judged["similarity"].to_numpy(),
             "mirrored": mirrored,
             "rotation": np.where(swapped, -rotation % 360, rotation),
-            "distance": found["distance"].to_numpy(),
-            **{name: levels[name].to_numpy() for name in ("level", "detail", "background")},
+            "distance": proposed.distances(left, right, turn),
+            **{name: judged[name].to_numpy() for name in ("level", "detail", "background")},
         },
         columns=list(PAIR_COLUMNS),
     )
-    return pairs.sort_values(["left", "right"], ignore_index=True)
+    pairs = pairs.sort_values(["left", "right", "similarity"], ascending=[True, True, False])
+    return pairs.drop_duplicates(["left", "right"]).reset_index(drop=True)
 
 
 class Proposer:
@@ -183,7 +183,7 @@ class Proposer:
         )
         similarity = np.concatenate(values) if values else np.empty(0, np.float32)
         left, right, turn = close.T
-        distance = self._distances(left, right, turn)
+        distance = self.distances(left, right, turn)
         # A hash that all but agrees is evidence of its own, where compression or noise has spoilt
         # the detail: it closes a part of the gap to 1.
         agrees = (distance <= CLOSE_HASH) & (similarity > 0) & (turn % MIRRORED == 0)
@@ -221,7 +221,7 @@ class Proposer:
             found[turn] = np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
         return found
 
-    def _distances(self, left: Positions, right: Positions, turn: Positions) -> NDArray[np.int64]:
+    def distances(self, left: Positions, right: Positions, turn: Positions) -> NDArray[np.int64]:
         """Return in how many bits the hashes differ, that of the right one mirrored where it is."""
         other = np.where(turn >= MIRRORED, self.hashes[MIRRORED][right], self.hashes[0][right])
         return np.asarray(np.bitwise_count(self.hashes[0][left] ^ other), np.int64)

@@ -141,7 +141,8 @@ def _confirmed(arrays: _Arrays, ends: Rows) -> pd.DataFrame:
     # with the background takes longest, so it is left out where nothing agrees.
     asked = found if same.any() else found[same]
     levels = verifier.levels(*_columns(asked), REMOVE_SIMILARITY, GROUP_SIMILARITY)
-    confirmed = pd.concat([asked, levels], axis=1)[same[: len(asked)]]
+    judged = levels.loc[: len(asked) - 1, ["level", "detail", "background"]]
+    confirmed = pd.concat([asked, judged], axis=1)[same[: len(asked)]]
     return confirmed[confirmed["level"] != "look_alike"].reset_index(drop=True)
 
 

@@ -7,7 +7,7 @@ images of the same data set reach: what the set shares is no evidence.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -57,6 +57,7 @@ SHARP, CONTENT, ONE_CONTENT, CONTENT_SLOPE = 0.98, 0.03, 0.93, 0.4
 SAMPLE = 64  # images of the set, the same for all
 NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
+ONE_SCENE_SHARE = 0.0125  # of the set, that may show one scene
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
 NO_CROWD = 0.6  # a crowd that differs by more resembles neither of the two
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
@@ -96,6 +97,16 @@ class Comparison:
 
     def __len__(self) -> int:
         return len(self.left)
+
+    def rows(self, chosen: NDArray[np.bool_]) -> "Comparison":
+        """Return some of the pairs."""
+        return Comparison(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def joined(self, other: "Comparison") -> "Comparison":
+        """Return these pairs and, after them, the other's."""
+        names = [field.name for field in fields(self)]
+        both = ((getattr(self, name), getattr(other, name)) for name in names)
+        return Comparison(*(np.concatenate(columns) for columns in both))
 
     @cached_property
     def small(self) -> NDArray[np.bool_]:
@@ -206,17 +217,20 @@ class Verifier:
     ) -> pd.DataFrame:
         """Return for each pair its level (one of LEVELS), detail and background.
 
-        left < right, turn, similarity: as proposed and registered. detail: correlation of the
-        compared band, 0 to 1. background: the same for the crowd of look-alikes, 0 where there is
-        none.
+        left < right, turn, similarity: as proposed and registered. The rows are these pairs in
+        their order, then what was found on the way: neighbors of paired images that resemble them.
+        Columns left, right, turn, similarity; detail: correlation of the compared band, 0 to 1;
+        background: the same for the crowd of look-alikes, 0 where there is none.
         """
         pairs = self.compare(left, right, turn, similarity)
         copy = pairs.shows_one_exposure(remove_similarity)
         scene = pairs.shows_one_scene(group_similarity) | copy
-        if not scene.any():
-            crowd = np.ones(len(pairs))
-        else:
+        crowd = np.ones(len(pairs))
+        if scene.any():
             around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
+            pairs = pairs.joined(around.rows(around.similarity >= group_similarity))
+            copy = pairs.shows_one_exposure(remove_similarity)
+            scene = pairs.shows_one_scene(group_similarity) | copy
             same = copy & (pairs.tone <= SAME_TONE)
             crowd = _background(pairs, around, scene, same, len(self.at))
             scene &= pairs.difference <= _limit(crowd, pairs.tone)
@@ -224,6 +238,10 @@ class Verifier:
         level = np.where(copy, "remove", np.where(scene, "group", "look_alike"))
         return pd.DataFrame(
             {
+                "left": pairs.left,
+                "right": pairs.right,
+                "turn": pairs.turn,
+                "similarity": pairs.similarity.round(4),
                 "level": level,
                 "detail": np.clip(1 - pairs.difference, 0, 1).round(4),
                 "background": np.clip(1 - crowd, 0, 1).round(4),
@@ -332,6 +350,11 @@ def _background(
     open_ = np.bincount(ends, minlength=count) > inside
     own = np.where(open_[own], count + np.arange(count), own)
     crowd = _nth_difference(pairs, around, CROWD, own)
+    most = min(max(CROWD, round(ONE_SCENE_SHARE * count)), NEIGHBORS)
+    if most > CROWD:
+        # A few that resemble each other, and nothing else does: one scene taken often.
+        alone = _nth_difference(pairs, around, most, own) >= NO_CROWD
+        crowd[alone] = NO_CROWD - LEAST_DIFFERENCE
     alike = (crowd < 1 - SCENE_DETAIL) & (pairs.difference < 1 - SCENE_DETAIL)
     ends = np.concatenate([pairs.left[alike], pairs.right[alike]])
     if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), LEAST_CROWDED):

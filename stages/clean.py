@@ -109,7 +109,7 @@ def decide(
     pairs = only_group(pairs, rows["label"], params.near_duplicates)
     rows = rows.drop(columns="thumbnail")
     ties = clusters.all_ties(rows, picture, pairs)
-    groups = clusters.join_groups(len(rows), ties)
+    groups = clusters.join_groups(picture, ties)
     gone = choose_removals(rows, picture, pairs, groups, overrides, params)
     rows = rows.assign(group_id=rows["image_id"].groupby(groups).transform("min").str[:16])
     kept = rows.drop(index=gone["at"]).reset_index(drop=True)

@@ -205,7 +205,7 @@ def main() -> None:
     of_pairs = duplicate_warnings(counts, labeled, kept, removed, params.largest_group)
     for sentence in (*of_masks, *quality.flag_warnings(counts), *of_pairs):
         print(f"clean: warning: {sentence}")
-    write_metrics("clean", counts | planted_metrics(truth, removed))
+    write_metrics("clean", counts | planted_metrics(truth, removed, kept))
     write_plot("classes", class_counts(scan, kept))
     reasons = removed["reason"].value_counts().sort_index()
     write_plot("removed", reasons.rename_axis("reason").reset_index(name="images"))

@@ -965,30 +965,50 @@ def test_planted_faults_are_held_against_what_was_removed() -> None:
             ("r/5", "resized", "r/c"),
             ("r/6", "other_label", "r/d"),
             ("r/7", "wrong_extension", ""),
+            ("r/8", "reencoded", "r/e"),
+            ("r/9", "mirrored", "r/f"),
+            ("r/10", "resized", "r/g"),
+            ("r/11", "exact_copy", "r/h"),
         ],
         columns=list(RAW_TRUTH.columns),
     )
     removed = pd.DataFrame(
         [
-            ("r/1", "truncated"),  # found
-            ("r/sound", "damaged"),  # a false alarm
-            ("r/3", "exact_duplicate"),  # found
-            ("r/b", "near_duplicate"),  # found: the original went instead of its copy
-            ("r/d", "label_conflict"),  # found
-            ("r/6", "label_conflict"),
-            ("r/lonely", "near_duplicate"),  # a false alarm
-            ("r/small", "too_small"),  # no verdict on damage or copies
+            ("r/1", "truncated", ""),  # found
+            ("r/sound", "damaged", ""),  # a false alarm
+            ("r/3", "exact_duplicate", "A"),  # found
+            ("r/b", "near_duplicate", "B"),  # found: the original went instead of its copy
+            ("r/d", "label_conflict", "D"),  # found
+            ("r/6", "label_conflict", "D"),
+            ("r/lonely", "near_duplicate", "L"),  # a false alarm
+            ("r/small", "too_small", ""),  # no verdict on damage or copies
+            ("r/f", "beside_official_set", "F"),  # found: its copy is of that group
+            ("r/10", "too_small", ""),  # neither of the two has a group
+            ("r/g", "too_small", ""),
         ],
-        columns=["uri", "reason"],
+        columns=["uri", "reason", "group_id"],
+    )
+    kept = pd.DataFrame(
+        [
+            ("r/4", "B"),
+            ("r/5", "C"),  # not found: in a group of its own
+            ("r/c", "c"),
+            ("r/8", "E"),  # found: both stay, in one group
+            ("r/e", "E"),
+            ("r/9", "F"),
+            ("r/11", "H"),  # not found: equal bytes are no matter of groups
+            ("r/h", "H"),
+        ],
+        columns=["uri", "group_id"],
     )
 
-    assert planted_metrics(truth, removed) == {
+    assert planted_metrics(truth, removed, kept) == {
         "planted_corrupt": 2,
         "planted_corrupt_found": 1,
-        "planted_exact_copies": 1,
+        "planted_exact_copies": 2,
         "planted_exact_copies_found": 1,
-        "planted_near_copies": 2,
-        "planted_near_copies_found": 1,
+        "planted_near_copies": 5,
+        "planted_near_copies_found": 3,
         "planted_label_conflicts": 1,
         "planted_label_conflicts_found": 1,
         "sound_removed_as_corrupt": 1,
@@ -999,4 +1019,6 @@ def test_planted_faults_are_held_against_what_was_removed() -> None:
 def test_where_nothing_was_planted_nothing_is_claimed() -> None:
     nothing = pd.DataFrame(columns=list(RAW_TRUTH.columns))
 
-    assert planted_metrics(nothing, pd.DataFrame({"uri": ["a"], "reason": ["empty"]})) == {}
+    removed = pd.DataFrame({"uri": ["a"], "reason": ["empty"], "group_id": [""]})
+
+    assert planted_metrics(nothing, removed, removed[["uri", "group_id"]]) == {}

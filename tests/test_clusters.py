@@ -172,7 +172,7 @@ def chain(*rows: int, strong: bool) -> list[Tie]:
 
 
 def groups_of(count: int, *ties: Tie, copies: int = 0) -> set[frozenset[int]]:
-    """Return the groups as sets of rows. copies: so many rows, the last, have the bytes of row 0."""
+    """Return the groups as sets of rows. copies: how many rows, the last, equal row 0 in bytes."""
     picture = np.where(np.arange(count) < count - copies, np.arange(count), 0)
     equal = [(0, at, 1.0, True) for at in range(count - copies, count)]
     return partition(join_groups(picture, ties_of(*ties, *equal)))

@@ -72,9 +72,9 @@ def join_groups(picture: Positions, ties: pd.DataFrame) -> Positions:
     """Return for each row the number of its group.
 
     picture: `first_of_equal_bytes`; rows of equal bytes count once, because only the first of them
-    has ties of its own. Strong ties always join. A weak one joins two groups only as far as MANY and LARGE allow, the
-    strongest first, so that a chain of weak ties does not swallow the set: a group holds to its
-    core.
+    has ties of its own. Strong ties always join. A weak one joins two groups only as far as MANY
+    and LARGE allow, the strongest first, so that a chain of weak ties does not swallow the set: a
+    group holds to its core.
     """
     strong = ties["strong"].to_numpy(bool)
     count = len(picture)

@@ -262,16 +262,16 @@ def test_the_strongest_of_weak_ties_joins_first() -> None:
     assert frozenset({LARGE - 1}) in found
 
 
-def test_a_tie_that_was_too_weak_joins_once_others_have() -> None:
-    # A single image with a tie to each of two groups of many, which are one by ties of their own.
-    size = 8
-    within = [*chain(*range(size), strong=True), *chain(*range(size, 2 * size), strong=True)]
-    ties: list[Tie] = [(0, 2 * size, 0.95, False), (size, 2 * size, 0.94, False)]
-    between: list[Tie] = [(at, size + at, 0.8, False) for at in range(1, size // 2)]
+def test_ties_that_were_too_few_join_once_others_have() -> None:
+    # Two ties of each of the first two groups to the third are too few, four of both are enough.
+    first, second, third = range(8), range(8, 16), range(16, 24)
+    within = [tie for group in (first, second, third) for tie in chain(*group, strong=True)]
+    to_third: list[Tie] = [(at, 16 + at, 0.95, False) for at in (0, 1)]
+    to_third += [(at, 8 + at, 0.94, False) for at in (8, 9)]
+    between: list[Tie] = [(at, 8 + at, 0.8, False) for at in range(4)]
 
-    found = groups_of(2 * size + 1, *within, *ties, *between)
-
-    assert sizes(found) == [2 * size + 1]
+    assert sizes(groups_of(24, *within, *to_third)) == [8, 8, 8]
+    assert sizes(groups_of(24, *within, *to_third, *between)) == [24]
 
 
 @st.composite

@@ -109,7 +109,7 @@ def decide(
     pairs = only_group(pairs, rows["label"], params.near_duplicates)
     rows = rows.drop(columns="thumbnail")
     ties = clusters.all_ties(rows, picture, pairs)
-    groups = clusters.join_groups(len(rows), ties)
+    groups = clusters.join_groups(picture, ties)
     gone = choose_removals(rows, picture, pairs, groups, overrides, params)
     rows = rows.assign(group_id=rows["image_id"].groupby(groups).transform("min").str[:16])
     kept = rows.drop(index=gone["at"]).reset_index(drop=True)
@@ -205,7 +205,7 @@ def main() -> None:
     of_pairs = duplicate_warnings(counts, labeled, kept, removed, params.largest_group)
     for sentence in (*of_masks, *quality.flag_warnings(counts), *of_pairs):
         print(f"clean: warning: {sentence}")
-    write_metrics("clean", counts | planted_metrics(truth, removed))
+    write_metrics("clean", counts | planted_metrics(truth, removed, kept))
     write_plot("classes", class_counts(scan, kept))
     reasons = removed["reason"].value_counts().sort_index()
     write_plot("removed", reasons.rename_axis("reason").reset_index(name="images"))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageDraw
-from reading import as_read
+from reading import as_read, details_of
 
 from stages.lib.content import COMPARABLE_SIDE, fine_detail, is_comparable, is_single_color
-from stages.lib.duplicates import DuplicateSearch, Search
+from stages.lib.duplicates import SearchParams, find_duplicates
 from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.registration import FLAT_DETAIL
 from stages.scan import scan_file
@@ -20,6 +20,7 @@ Pixels = np.ndarray
 Scanned = Callable[..., pd.DataFrame]
 Encode = Callable[..., bytes]
 GREEN = (90, 130, 60)
+SEARCH = SearchParams(10, 3, True, False, 0.85, 0.72)
 
 
 def plain(color: tuple[int, int, int] = GREEN, height: int = 96, width: int = 128) -> Pixels:
@@ -226,13 +227,15 @@ def test_copies_are_found_where_an_image_is_comparable_and_nowhere_else(
         "cat/1.png": encode(faint.astype(np.uint8), "png"),
         "cat/2.jpg": encode(faint.astype(np.uint8), "jpeg"),
     }
-    rows, thumbnails = as_read(scanned(files))
+    scan = scanned(files)
+    rows, thumbnails = as_read(scan)
 
     found = is_comparable(rows, thumbnails)
 
-    pairs = DuplicateSearch(rows, thumbnails, Search(10, 3, False, 0.72)).pairs
+    pairs = find_duplicates(rows, thumbnails, details_of(scan), SEARCH)
     assert found.tolist() == [comparable] * 2
     assert len(pairs) == comparable
+    assert (pairs["level"] != "look_alike").all()
     assert ((fine_detail(thumbnails) >= FLAT_DETAIL) == comparable).all()
 
 
@@ -242,10 +245,11 @@ def test_a_pattern_that_neither_hash_nor_descriptor_sees_is_not_comparable(
     checkers = (100 + 60 * (np.indices((32, 32)).sum(axis=0) % 2)).astype(np.uint8)
     pixels = np.repeat(checkers[:, :, None], 3, axis=2)
     files = {"cat/1.png": encode(pixels), "cat/2.bmp": encode(pixels, "bmp")}
-    rows, thumbnails = as_read(scanned(files))
+    scan = scanned(files)
+    rows, thumbnails = as_read(scan)
 
     found = is_comparable(rows, thumbnails)
 
     assert (fine_detail(thumbnails) > FLAT_DETAIL).all()
     assert not found.any()
-    assert DuplicateSearch(rows, thumbnails, Search(10, 3, False, 0.72)).pairs.empty
+    assert find_duplicates(rows, thumbnails, details_of(scan), SEARCH).empty

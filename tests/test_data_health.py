@@ -108,18 +108,31 @@ def test_a_stage_without_metrics_never_passes(stage: str) -> None:
 @pytest.mark.parametrize(
     ("key", "old", "new", "looser"),
     [
-        ("leak_radius", 10, 8, True),
-        ("leak_radius", 10, 12, False),
-        ("leak_neighbours", 3, 0, True),
-        ("leak_similarity", 0.72, 0.8, True),
-        ("leak_similarity", 0.72, 0.7, False),
-        ("leak_similarity", 0.72, None, True),
-        ("leak_similarity", 0.72, 0.72, False),
+        ("hash_radius", 10, 8, True),
+        ("hash_radius", 10, 12, False),
+        ("neighbours", 3, 0, True),
+        ("neighbours", 3, 5, False),
+        ("mirrored", True, False, True),
+        ("mirrored", False, True, False),
+        ("mirrored", True, True, False),
+        ("rotations", True, False, True),
+        ("rotations", False, True, False),
+        ("rotations", True, None, True),
+        ("rotations", None, True, False),
+        ("group_similarity", 0.72, 0.8, True),
+        ("group_similarity", 0.72, 0.7, False),
+        ("group_similarity", 0.72, None, True),
+        ("group_similarity", 0.72, 0.72, False),
+        # These decide what becomes of what was found.
+        ("remove_similarity", 0.85, 0.9, False),
+        ("largest_group", 0.05, 0.5, False),
     ],
 )
 def test_a_looser_search_for_leaks_is_no_proof(
     key: str, old: float, new: float | None, looser: bool
 ) -> None:
-    found = judge_leak_search({"split": {key: old}}, {"split": {key: new}})
+    found = judge_leak_search({"clean": {key: old}}, {"clean": {key: new}})
 
     assert [verdict.outcome for verdict in found] == ["regression"] * looser
+    if looser:
+        assert found[0].sentence.endswith(f"clean.{key} went from {old} to {new}")

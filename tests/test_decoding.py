@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from stages.lib import images
 from stages.lib.decoding import COLOURS, REASONS, Inspection, inspect_bytes, with_extension
+from stages.lib.detail import DETAIL_SIDE
 from stages.lib.formats import HEIF, SIGNATURES, SUFFIXES, jpeg_header, true_format
 from stages.lib.images import LEAST_WORK_SIDE, THUMBNAIL_BYTES, WORK_SIDE, read_picture
 
@@ -559,6 +560,7 @@ def test_a_single_pixel_is_a_picture(kind: str) -> None:
     assert (found.verdict, found.width, found.height) == ("ok", 1, 1)
     assert found.thumbnail is not None
     assert found.thumbnail.shape == (THUMBNAIL_BYTES,)
+    assert Image.open(io.BytesIO(found.detail)).size == (1, 1)
 
 
 @pytest.mark.parametrize("size", [(65_500, 1), (1, 65_500), (65_500, 200)])
@@ -570,6 +572,7 @@ def test_the_widest_and_the_highest_jpeg_are_pictures(size: tuple[int, int]) -> 
     assert (found.verdict, found.width, found.height) == ("ok", *size)
     assert found.picture is not None
     assert min(found.picture.shape[:2]) <= WORK_SIDE
+    assert max(Image.open(io.BytesIO(found.detail)).size) == DETAIL_SIDE
 
 
 @pytest.mark.parametrize("side", [100_000, 2**31 - 1])

@@ -1,21 +1,19 @@
 """Duplicates: hashes and neighbours propose, pixels decide, and no order of rows changes that."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from PIL import Image
 
 from stages.lib import duplicates
-from stages.lib import neighbours as nearest
-from stages.lib.duplicates import PAIR_COLUMNS, DuplicateSearch, Search
+from stages.lib.detail import encode_detail
+from stages.lib.duplicates import PAIR_COLUMNS, SearchParams, find_duplicates
 from stages.lib.hashing import is_flat, perceptual_hashes
 from stages.lib.images import THUMBNAIL_BYTES, thumbnail, to_grey
 from stages.lib.neighbours import DIMENSIONS
@@ -26,14 +24,32 @@ Table = tuple[pd.DataFrame, np.ndarray]
 TURNS = range(8)
 
 
-def search_in(
-    table: Table,
+def no_details(wanted: Sequence[int]) -> dict[int, bytes]:
+    """Return no detail image of any row: the thumbnails alone decide."""
+    return dict.fromkeys(wanted, b"")
+
+
+def details_of(*pictures: np.ndarray) -> Callable[[Sequence[int]], dict[int, bytes]]:
+    """Return the reader of the detail images of `table_of(*pictures)`."""
+    made = [encode_detail(np.ascontiguousarray(picture)) for picture in pictures]
+    return lambda wanted: {row: made[row] for row in wanted}
+
+
+def params_of(
     hash_radius: int = 6,
     neighbours: int = 3,
+    mirrored: bool = True,
     rotations: bool = False,
     similarity: float = 0.70,
-) -> DuplicateSearch:
-    return DuplicateSearch(*table, Search(hash_radius, neighbours, rotations, similarity))
+) -> SearchParams:
+    return SearchParams(
+        hash_radius, neighbours, mirrored, rotations, max(similarity, 0.85), similarity
+    )
+
+
+def search_in(table: Table, **search: Any) -> pd.DataFrame:
+    """Return every pair that was compared, whatever its level."""
+    return find_duplicates(*table, no_details, params_of(**search))
 
 
 def table_of(*pictures: np.ndarray, ids: str = "") -> Table:
@@ -55,7 +71,7 @@ def table_of(*pictures: np.ndarray, ids: str = "") -> Table:
 
 
 def found_in(table: Table, **search: Any) -> list[tuple[int, int]]:
-    pairs = search_in(table, **search).pairs
+    pairs = search_in(table, **search)
     return list(zip(pairs["left"], pairs["right"], strict=True))
 
 
@@ -110,12 +126,12 @@ def test_copies_are_found_and_different_pictures_are_not(textured_picture: Textu
 
 
 def test_the_table_says_how_similar_and_how_far_apart(textured_picture: Texture) -> None:
-    picture = textured_picture(0)
-    table = table_of(picture, textured_picture(1), picture)
+    pictures = [textured_picture(seed) for seed in (0, 1, 0)]
 
-    pairs = search_in(table).pairs
+    pairs = find_duplicates(*table_of(*pictures), details_of(*pictures), params_of())
 
-    expected = pd.DataFrame([(0, 2, 1.0, False, 0, 0)], columns=list(PAIR_COLUMNS))
+    found = [(0, 2, 1.0, False, 0, 0, "remove", 1.0, 0.0)]
+    expected = pd.DataFrame(found, columns=list(PAIR_COLUMNS))
     assert_frame_equal(pairs, expected)
 
 
@@ -126,11 +142,10 @@ def test_fewer_than_two_rows_have_no_pairs(
 ) -> None:
     rows, thumbnails = table_of(textured_picture(0))
 
-    search = search_in((rows.iloc[:count], thumbnails), rotations=rotations)
+    pairs = search_in((rows.iloc[:count], thumbnails), rotations=rotations)
 
-    assert list(search.pairs.columns) == list(PAIR_COLUMNS)
-    assert search.pairs.empty
-    assert not search.look_again(np.ones(count, bool))
+    assert list(pairs.columns) == list(PAIR_COLUMNS)
+    assert pairs.empty
 
 
 @pytest.mark.parametrize("rotations", [False, True])
@@ -187,7 +202,7 @@ def test_a_mirrored_copy_is_found_by_either_means_and_said_to_be_mirrored(
     else:
         table = far_hashes(table)
 
-    pairs = search_in(table).pairs
+    pairs = search_in(table)
 
     assert pairs[["left", "right", "mirrored", "rotation"]].values.tolist() == [[0, 1, True, 0]]
     assert pairs["similarity"].iloc[0] > 0.95
@@ -197,7 +212,7 @@ def test_a_symmetric_pair_is_listed_once_and_not_as_mirrored(textured_picture: T
     half = textured_picture(0, 48, 32)
     picture = np.concatenate([half, half[:, ::-1]], axis=1)
 
-    pairs = search_in(table_of(picture, reencoded(picture))).pairs
+    pairs = search_in(table_of(picture, reencoded(picture)))
 
     assert pairs[["left", "right", "mirrored"]].values.tolist() == [[0, 1, False]]
 
@@ -213,7 +228,7 @@ def test_of_several_ways_to_turn_a_copy_the_most_similar_counts(
     other_way = pd.Series({"left": 0, "right": 1, "mirrored": not mirrored, "rotation": 0})
     assert 0.7 < looks_like(table, other_way) < 0.9
 
-    pairs = search_in(table).pairs
+    pairs = search_in(table)
 
     assert pairs["mirrored"].tolist() == [mirrored]
     assert pairs["similarity"].iloc[0] > 0.95
@@ -246,8 +261,8 @@ def test_pairs_reach_the_similarity_asked_for(textured_picture: Texture, similar
     start, end = textured_picture(0), textured_picture(1)
     table = table_of(*(faded(start, end, share) for share in np.linspace(0, 1, 15)))
 
-    at_level = search_in(table, neighbours=14, similarity=similarity).pairs
-    everything = search_in(table, neighbours=14, similarity=0.5).pairs
+    at_level = search_in(table, neighbours=14, similarity=similarity)
+    everything = search_in(table, neighbours=14, similarity=0.5)
 
     expected = everything[everything["similarity"] >= similarity].reset_index(drop=True)
     assert_frame_equal(at_level, expected)
@@ -268,6 +283,58 @@ def test_flat_pictures_match_nothing(
     assert found_in(table, hash_radius=radius, rotations=rotations) == []
 
 
+@pytest.mark.parametrize("rotations", [False, True])
+@pytest.mark.parametrize("means", ["hashes", "neighbours"])
+def test_mirrored_copies_are_found_only_when_asked_for(
+    textured_picture: Texture, monkeypatch: pytest.MonkeyPatch, means: str, rotations: bool
+) -> None:
+    picture = textured_picture(0, 64, 64)
+    table = table_of(*(turn_picture(picture, turn) for turn in (0, 4, 7)), reencoded(picture))
+    if means == "hashes":
+        blind(monkeypatch)
+    else:
+        table = far_hashes(table)
+
+    asked, not_asked = (
+        search_in(table, mirrored=mirrored, rotations=rotations) for mirrored in (True, False)
+    )
+
+    assert asked["mirrored"].any()
+    assert not not_asked["mirrored"].any()
+    # The two mirrored ones are turned copies of each other, and no mirror images.
+    expected = [[0, 3], [1, 2]] if rotations else [[0, 3]]
+    assert not_asked[["left", "right"]].values.tolist() == expected
+
+
+def test_details_decide_the_level_of_a_pair(textured_picture: Texture) -> None:
+    picture, other = (textured_picture(seed, 96, 128, 12) for seed in (0, 1))
+    changed = picture.copy()
+    changed[40:56, 56:72] = other[40:56, 56:72]
+    pictures = [picture, reencoded(picture), changed]
+
+    pairs = find_duplicates(*table_of(*pictures), details_of(*pictures), params_of())
+
+    levels = {(row.left, row.right): row.level for row in pairs.itertuples()}
+    assert levels[0, 1] == "remove"
+    assert levels[0, 2] != "remove"
+
+
+def test_details_are_read_of_pairs_that_resemble_each_other_alone(
+    textured_picture: Texture,
+) -> None:
+    rows, thumbnails = table_of(*(textured_picture(seed) for seed in (0, 1, 2, 0)))
+    places = rows.assign(thumbnail=[3, 2, 1, 0])
+    asked: set[int] = set()
+
+    def read(wanted: Sequence[int]) -> dict[int, bytes]:
+        asked.update(wanted)
+        return no_details(wanted)
+
+    find_duplicates(places, thumbnails[::-1].copy(), read, params_of())
+
+    assert asked == {0, 3}
+
+
 # --- Rotations ----------------------------------------------------------------------------------
 
 
@@ -276,7 +343,8 @@ def looks_like(table: Table, pair: Any) -> float:
     rows, thumbnails = table
     left, right = (rows["thumbnail"].to_numpy()[[at]] for at in (pair.left, pair.right))
     turn = np.array([4 * pair.mirrored + pair.rotation // 90])
-    return float(registered_similarity(thumbnails, band_passed(thumbnails), left, right, turn)[0])
+    bands = band_passed(thumbnails)
+    return float(registered_similarity(thumbnails, bands, left, right, turn)[0][0])
 
 
 @pytest.mark.parametrize("ids", ["ab", "ba"])
@@ -299,7 +367,7 @@ def test_a_turned_copy_is_found_and_its_rotation_is_right_both_ways_round(
     else:
         monkeypatch.setattr(duplicates, "hamming_join", lambda *_: np.empty((0, 2), np.int64))
 
-    pairs = search_in(table, rotations=True).pairs
+    pairs = search_in(table, rotations=True)
 
     # Turning the right one so gives the left one; mirrored ones undo themselves.
     back = turn if turn >= 4 or not swap else -turn % 4
@@ -320,7 +388,7 @@ def test_a_turned_copy_is_found_where_only_one_of_the_two_is_the_nearest(
     table = table_of(*([picture, *copies] if first else [*copies, picture]))
     monkeypatch.setattr(duplicates, "hamming_join", lambda *_: np.empty((0, 2), np.int64))
 
-    pairs = search_in(table, neighbours=1, rotations=True).pairs
+    pairs = search_in(table, neighbours=1, rotations=True)
 
     others = pairs[(pairs["left"] == one) | (pairs["right"] == one)]
     assert len(others) == 3
@@ -341,7 +409,7 @@ def test_among_turned_pictures_the_others_are_still_found(textured_picture: Text
     turned = [turn_picture(reencoded(picture), turn) for turn, picture in enumerate(originals)]
     table = table_of(*originals, *turned, reencoded(originals[3]))
 
-    pairs = search_in(table, rotations=True).pairs
+    pairs = search_in(table, rotations=True)
 
     found = pairs[["left", "right"]].values.tolist()
     assert sorted([*found]) == sorted([*([at, at + 8] for at in range(8)), [3, 16], [11, 16]])
@@ -401,10 +469,10 @@ def test_the_order_of_the_rows_has_no_say(many: Table, seed: int, rotations: boo
 
     there, back = (search_in(table, rotations=rotations) for table in (many, shuffled))
 
-    assert_frame_equal(by_ids(shuffled, back.pairs), by_ids(many, there.pairs))
-    assert len(there.pairs) > 8
+    assert_frame_equal(by_ids(shuffled, back), by_ids(many, there))
+    assert len(there) > 8
     if rotations:
-        assert there.pairs["rotation"].nunique() == 4
+        assert there["rotation"].nunique() == 4
 
 
 def test_neither_the_index_of_the_rows_nor_the_place_of_the_thumbnails_has_a_say(
@@ -417,149 +485,28 @@ def test_neither_the_index_of_the_rows_nor_the_place_of_the_thumbnails_has_a_say
     elsewhere = np.concatenate([others, thumbnails[order], others])
     relabelled = rows.assign(thumbnail=place).set_index(pd.Index([7] * len(rows)))
 
-    found = search_in((relabelled, elsewhere)).pairs
+    found = search_in((relabelled, elsewhere))
 
-    assert_frame_equal(found, search_in(many).pairs)
+    assert_frame_equal(found, search_in(many))
 
 
 @pytest.mark.parametrize("rotations", [False, True])
 def test_how_the_work_is_divided_has_no_say(
     many: Table, monkeypatch: pytest.MonkeyPatch, rotations: bool
 ) -> None:
-    whole = search_in(many, rotations=rotations).pairs
+    whole = search_in(many, rotations=rotations)
     for name, size in (("PART", 5), ("COARSE_CHUNK", 3), ("FINE_CHUNK", 2)):
         monkeypatch.setattr(duplicates, name, size)
 
     for threads in (1, 4):
         monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
-        assert_frame_equal(search_in(many, rotations=rotations).pairs, whole)
+        assert_frame_equal(search_in(many, rotations=rotations), whole)
 
 
 def test_the_rows_and_thumbnails_are_not_changed(many: Table) -> None:
     before = many[0].copy(deep=True), many[1].copy()
 
-    search = search_in(many, rotations=True)
-    search.look_again(np.arange(len(many[0])) % 2 == 0)
+    search_in(many, rotations=True)
 
     assert_frame_equal(many[0], before[0])
     np.testing.assert_array_equal(many[1], before[1])
-
-
-# --- After some have gone -----------------------------------------------------------------------
-
-
-def pairs_of(search: DuplicateSearch) -> set[tuple[int, int]]:
-    return set(zip(search.pairs["left"], search.pairs["right"], strict=True))
-
-
-def near_ones(seed: int, count: int, groups: int) -> np.ndarray:
-    """Return descriptors in a few groups, so that there are more near ones than are asked for."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(groups, DIMENSIONS))
-    found = centres[rng.integers(0, groups, count)] + 0.4 * rng.normal(size=(count, DIMENSIONS))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-
-
-def search_by(found: np.ndarray, neighbours: int, rows: np.ndarray | None = None) -> Any:
-    """Return a search whose pairs are just what these descriptors propose.
-
-    All pictures are the same, and their hashes lie far apart. rows: of which there is one.
-    """
-    wave = np.add.outer(np.arange(48) ** 2, np.arange(64) ** 2) // 9 % 256
-    table = table_of(np.repeat(wave.astype(np.uint8)[:, :, None], 3, axis=2))
-    rng = np.random.default_rng(0)
-    there = np.arange(len(found)) if rows is None else rows
-    hashes = np.stack([np.packbits(rng.permutation(64) < 32).view(np.uint64)[0] for _ in found])
-    frame = pd.DataFrame({"image_id": [f"{at:03}" for at in there], "thumbnail": there})
-    frame = frame.assign(phash=hashes[there], phash_mirrored=~hashes[there])
-    thumbnails = np.repeat(table[1], len(found), axis=0)
-    # Which picture a thumbnail is of cannot be told by its pixels: by a blue that hardly counts.
-    thumbnails[:, -1] = 128 + np.arange(len(found))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(duplicates, "descriptors", lambda some: found[some[:, -1] - np.uint8(128)])
-        return search_in((frame, thumbnails), hash_radius=0, neighbours=neighbours)
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    st.integers(0, 10**6),
-    st.integers(2, 50),
-    st.integers(1, 3),
-    st.lists(st.sampled_from([0.2, 0.5, 0.8]), min_size=1, max_size=3),
-    st.sampled_from([0, 10, 25, 200]),
-)
-def test_what_stays_is_searched_as_if_the_others_had_never_been(
-    seed: int, count: int, neighbours: int, leaving: list[float], exact_up_to: int
-) -> None:
-    rng, found = np.random.default_rng(seed), near_ones(seed, count, 2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest, "EXACT_UP_TO", exact_up_to)
-        patch.setattr(nearest, "PROBES", 1)
-        search, present = search_by(found, neighbours), np.ones(count, bool)
-
-        for share in leaving:
-            present &= rng.random(count) >= share
-            before = pairs_of(search)
-            assert search.look_again(present) == (pairs_of(search) > before)
-
-        there = np.flatnonzero(present)
-        fresh = {(there[i], there[j]) for i, j in pairs_of(search_by(found, neighbours, there))}
-    assert fresh <= pairs_of(search)
-
-
-def test_that_search_does_find_more_after_some_have_gone() -> None:
-    """The test above proves something only if it is so."""
-    found = near_ones(0, 12, 1)
-    search = search_by(found, 1)
-    before = pairs_of(search)
-
-    assert search.look_again(np.arange(12) % 3 > 0)
-    assert not search.look_again(np.arange(12) % 3 > 0)
-
-    assert pairs_of(search) > before
-    assert all(left % 3 and right % 3 for left, right in pairs_of(search) - before)
-
-
-def test_one_that_comes_back_is_a_neighbour_again() -> None:
-    # The nearest of the one in the middle are, in this order: the first, the second, the third.
-    angles = np.radians([0, 5, 10, -12, 19])
-    found = np.zeros((5, DIMENSIONS), np.float32)
-    found[:, 0], found[:, 1] = np.cos(angles), np.sin(angles)
-    without_first = np.array([True, False, True, True, True])
-    search = search_by(found, 1)
-
-    search.look_again(without_first & [True, True, False, True, True])
-    search.look_again(without_first)
-
-    assert pairs_of(search_by(found, 1, np.flatnonzero(without_first))) >= {(0, 1)}
-    assert (0, 2) in pairs_of(search)
-
-
-@pytest.mark.parametrize("rotations", [False, True])
-@pytest.mark.parametrize("seed", range(3))
-def test_of_pictures_too_a_new_search_among_those_that_stay_finds_nothing_new(
-    many: Table, seed: int, rotations: bool
-) -> None:
-    rows, thumbnails = many
-    search = search_in(many, neighbours=1, rotations=rotations)
-    rng, present = np.random.default_rng(seed), np.ones(len(rows), bool)
-
-    for _ in range(3):
-        present &= rng.random(len(rows)) < 0.8
-        search.look_again(present)
-
-    alone = (rows[present], thumbnails)
-    fresh = by_ids(alone, search_in(alone, neighbours=1, rotations=rotations).pairs)
-    known = by_ids(many, search.pairs)
-    both = fresh.merge(known, on=["left", "right"], suffixes=("", "_known"))
-    assert len(both) == len(fresh) > 1
-    assert (both["similarity"] <= both["similarity_known"]).all()
-
-
-def test_a_look_again_forgets_nothing(many: Table) -> None:
-    search = search_in(many)
-    before = search.pairs
-
-    search.look_again(np.zeros(len(many[0]), bool))
-
-    assert_frame_equal(search.pairs, before)

@@ -165,7 +165,7 @@ def test_a_figure_edited_by_hand_is_not_believed(project: ToyProject, gate: Gate
 def test_params_that_were_not_run_are_not_believed(
     project: ToyProject, gate: Gate, with_data: bool
 ) -> None:
-    project.params["split"]["leak_radius"] = 12
+    project.params["split"]["seed"] = 8
     project.write_params()
     project.commit("no run")
     if not with_data:
@@ -174,7 +174,7 @@ def test_params_that_were_not_run_are_not_believed(
     code, said = gate()
 
     assert code == 2
-    assert "split is out of date (params changed: split.leak_radius 10 → 12)" in said
+    assert "split is out of date (params changed: split.seed 7 → 8)" in said
 
 
 def test_code_that_was_not_run_is_not_believed(project: ToyProject, gate: Gate) -> None:
@@ -364,7 +364,7 @@ def shrink_a_class(project: ToyProject) -> None:
 
 
 def look_less_for_leaks(project: ToyProject) -> None:
-    project.params["split"]["leak_similarity"] = 0.99
+    project.params["clean"]["group_similarity"] = 0.99
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def look_less_for_leaks(project: ToyProject) -> None:
         (change("split", "test", 100), "50.0% of the test pictures are gone"),
         (change("split", "smallest_train_class", 5), "split.smallest_train_class is 5, and 20"),
         (shrink_a_class, "class cup lost 160 of the 290 pictures that it has in the base: 55.2%"),
-        (look_less_for_leaks, "split.leak_similarity went from 0.72 to 0.99"),
+        (look_less_for_leaks, "clean.group_similarity went from 0.72 to 0.99"),
     ],
 )
 def test_data_that_fell_ill_fail_by_a_name(

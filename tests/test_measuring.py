@@ -1,4 +1,4 @@
-"""A record holds what was measured of a file, in bytes of one length, and gives it all back."""
+"""A record holds what was measured of a file, in bytes, and gives it all back."""
 
 import hashlib
 from collections.abc import Callable
@@ -40,6 +40,17 @@ def test_a_record_gives_back_what_the_inspection_found(picture_file: Maker) -> N
     assert (columns["width"], columns["height"], columns["orientation"]) == (64, 48, 1)
     assert found.thumbnail is not None
     assert columns["thumbnail"] == found.thumbnail.tobytes()
+    assert columns["detail"] == found.detail
+
+
+def test_each_record_gives_back_the_detail_image_of_its_own_file(picture_file: Maker) -> None:
+    files = [picture_file(0), b"", picture_file(1, "jpeg", 300, 200), picture_file(2, "gif")]
+    records = [record_of(data) for data in files]
+
+    details = columns_of(iter(records), list("abcd"))["detail"]
+
+    assert details == [inspect_bytes(data, 10**6).detail for data in files]
+    assert [bool(detail) for detail in details] == [True, False, True, True]
 
 
 def test_every_column_of_the_scan_is_in_a_record() -> None:
@@ -56,10 +67,12 @@ def test_no_word_of_a_closed_list_is_cut_short(column: str) -> None:
     assert max(map(len, words[column])) <= RECORD[column].itemsize
 
 
-def test_records_have_one_length_whatever_the_file(picture_file: Maker) -> None:
+def test_records_differ_in_length_by_their_detail_image_alone(picture_file: Maker) -> None:
     files = [picture_file(0), picture_file(1, "jpeg", 300, 200), b"", b"text", b"\xff\xd8\xff"]
 
-    assert {len(record_of(data)) for data in files} == {RECORD.itemsize}
+    lengths = [len(record_of(data)) - len(inspect_bytes(data, 10**6).detail) for data in files]
+
+    assert set(lengths) == {RECORD.itemsize}
 
 
 @pytest.mark.parametrize("reason", [reason.decode() for reason in PASSING_REASONS])
@@ -80,9 +93,10 @@ def test_a_remembered_record_says_so_and_is_not_remembered_again(picture_file: M
 
     assert remembered is not None
     assert as_remembered(remembered) is None
-    plain, marked = (np.frombuffer(one, RECORD)[0] for one in (record, remembered))
+    plain, marked = (np.frombuffer(one, RECORD, 1)[0] for one in (record, remembered))
     assert [plain["remembered"], marked["remembered"]] == [False, True]
     assert all(plain[name] == marked[name] for name in RECORD.names or () if name != "remembered")
+    assert remembered[RECORD.itemsize :] == record[RECORD.itemsize :] != b""
     assert key_of(remembered, {}) == hashlib.sha256(picture_file(0)).digest()
 
 

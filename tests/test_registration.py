@@ -55,7 +55,7 @@ def compare(thumbnails: np.ndarray, left: np.ndarray, right: np.ndarray, turn: i
     """Return coarse and registered similarity of pairs, one row each."""
     bands, turns = band_passed(thumbnails), np.full(len(left), turn)
     coarse = coarse_similarity(bands, left, right, turns)
-    return np.stack([coarse, registered_similarity(thumbnails, bands, left, right, turns)])
+    return np.stack([coarse, registered_similarity(thumbnails, bands, left, right, turns)[0]])
 
 
 def similarities(
@@ -415,7 +415,7 @@ def test_the_order_of_the_pairs_and_how_they_are_divided_has_no_say(
     def run(at: np.ndarray) -> np.ndarray:
         three = left[at], right[at], turns[at]
         coarse = coarse_similarity(bands, *three)
-        return np.stack([coarse, registered_similarity(thumbnails, bands, *three)])
+        return np.stack([coarse, registered_similarity(thumbnails, bands, *three)[0]])
 
     whole = run(np.arange(256))
     shuffled = run(order)

@@ -34,12 +34,20 @@ def picture_row(uri: str, image_id: str, label: str = "cat") -> dict[str, Any]:
     usual |= {"brightness": 0.5, "brightness_low": 0.2, "brightness_high": 0.9}
     usual |= {"sharpness": 900.0, "entropy": 7.0, "phash": 0, "phash_mirrored": 0}
     named = {"uri": uri, "image_id": image_id * 64, "label": label, "width": 64, "height": 48}
-    return {**usual, **named, "thumbnail": b"", "flags": "", "group_id": image_id * 16}
+    return {
+        **usual,
+        **named,
+        "thumbnail": b"",
+        "detail": b"",
+        "flags": "",
+        "group_id": image_id * 16,
+    }
 
 
 def pair(left: str, right: str, similarity: float, level: str = "remove") -> dict[str, Any]:
     ids = {"left_id": left[-1] * 64, "right_id": right[-1] * 64}
     found = {"left_uri": left, "right_uri": right, "similarity": similarity, "level": level}
+    found |= {"detail": 0.9, "background": 0.0}
     return {**found, **ids, "mirrored": False, "rotation": 0, "distance": 4}
 
 

@@ -50,6 +50,8 @@ def test_a_row_holds_what_can_be_computed_by_hand(tmp_path: Path, picture_file: 
     mirrored = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     assert f"{row['phash_mirrored']:016x}" == str(imagehash.phash(mirrored))
     assert len(row["thumbnail"]) == THUMBNAIL_BYTES
+    detail = Image.open(io.BytesIO(row["detail"]))
+    assert (detail.format, detail.size) == ("JPEG", (64, 48))
     assert 0 < row["brightness"] < 1
     assert row["sharpness"] > 0
     assert 0 < row["entropy"] <= 8
@@ -67,6 +69,7 @@ def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, kind: str) -> None:
 
     assert (row["verdict"], row["reason"], row["bytes"]) == ("corrupt", "unreadable", 0)
     assert (row["thumbnail"], row["phash"], row["entropy"]) == (b"", 0, 0.0)
+    assert row["detail"] == b""
 
 
 def test_good_and_bad_files_have_the_same_columns(tmp_path: Path, picture_file: Maker) -> None:

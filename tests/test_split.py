@@ -1,7 +1,8 @@
-"""Split: every class on every side, no group on two, and the proof that nothing leaked."""
+"""Split: every class on every side, no group on two, and the arithmetic that checks it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,22 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from reading import as_read
 
 from stages import clean, download, scan, split
 from stages.lib.errors import InputError
 from stages.lib.metrics import read_metrics
-from stages.lib.overrides import Overrides
-from stages.lib.table import SPLIT, SPLITS, read_table
+from stages.lib.table import CLEAN, SPLIT, SPLITS, read_table, write_table
 from stages.split import (
     NO_FOLD,
     Params,
-    add_duplicates_back,
     assign_splits,
+    count_leaked_test_images,
+    count_leaking_pairs,
+    count_ties_across,
     find_leaks,
-    leaked_images,
-    refuse_leaks,
+    raise_on_leaks,
     require_shares,
+    restore_duplicates,
     split_metrics,
     summary,
 )
@@ -37,13 +38,7 @@ PARAMS = Params(
     n_folds=0,
     fold=0,
     small_classes="error",
-    leak_radius=10,
-    leak_neighbours=3,
-    leak_similarity=0.7,
 )
-FOUND = ["left", "right", "similarity"]
-NOTHING = Overrides(frozenset(), frozenset(), {}, frozenset())
-Scanned = Callable[..., pd.DataFrame]
 
 # The sizes of each class's groups, one of them a giant now and then.
 GROUP_SIZES = st.lists(
@@ -476,152 +471,131 @@ def test_small_classes_are_counted_and_named() -> None:
     rows = rows_of([[1] * 40, [3, 2]]).assign(image_id="x")
     sides, small = assign_splits(rows, SPARING)
 
-    metrics = split_metrics(rows.assign(**sides), no_leaks(), small, SPARING)
+    metrics = split_metrics(rows.assign(**sides), 0, small, SPARING)
 
     assert metrics["small_classes"] == 1
     line = summary(metrics, small, SPARING)
-    assert line == ("train 33, val 8, test 4; all of 'c1' in train, too few to divide; 0 leaks")
+    assert line == (
+        "train 33, val 8, test 4; all of 'c1' in train, too few to divide; no group on two sides"
+    )
 
 
 # --- Leaks --------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def clean_split(scanned: Scanned, picture_file: Callable[..., bytes]) -> pd.DataFrame:
-    """Return six different pictures, two on each side, each a group of its own."""
-    rows = scanned({f"cat/{n}.png": picture_file(n) for n in range(6)})
-    return rows.assign(group_id=rows["image_id"], split=["train", "val", "test"] * 2)
+def divided(*groups: tuple[str, str]) -> pd.DataFrame:
+    """Return rows a0, a1, b0 … from each group's name and the sides of its members.
+
+    A side is one letter: r is train, v val, t test.
+    """
+    sides = {"r": "train", "v": "val", "t": "test"}
+    members = [
+        (f"{name}{at}", name, sides[side], "cat", f"{name}{at}" * 4)
+        for name, letters in groups
+        for at, side in enumerate(letters)
+    ]
+    return pd.DataFrame(members, columns=["uri", "group_id", "split", "label", "image_id"])
 
 
-def leaks_in(
-    rows: pd.DataFrame, overrides: Overrides = NOTHING, params: Params = PARAMS
-) -> pd.DataFrame:
-    """Return the leaks of a split. rows: with thumbnails as bytes."""
-    return find_leaks(*as_read(rows), overrides, params)
+def tied(*pairs: tuple[str, str, str]) -> pd.DataFrame:
+    """Return the columns of data/duplicates.csv that split reads."""
+    return pd.DataFrame(pairs, columns=["left_uri", "right_uri", "level"])
 
 
-def with_file(rows: pd.DataFrame, scanned: Scanned, data: bytes, split: str) -> pd.DataFrame:
-    """Return the rows and one more, a group of its own, on the given side."""
-    more = scanned({"cat/planted.png": data})
-    more = more.assign(group_id="planted", split=split)
-    return pd.concat([rows, more], ignore_index=True)
+WHOLE = divided(("a", "rrr"), ("b", "vv"), ("c", "t"), ("d", "tt"), ("e", "r"))
 
 
-def test_different_pictures_are_no_leak(clean_split: pd.DataFrame) -> None:
-    leaks = leaks_in(clean_split)
+def test_whole_groups_are_no_leak() -> None:
+    leaks = find_leaks(WHOLE)
 
+    assert list(leaks.columns) == ["group_id", "left", "right"]
     assert leaks.empty
-    refuse_leaks(leaks)
+    assert count_leaking_pairs(WHOLE) == 0
+    raise_on_leaks(leaks)
 
 
-@pytest.mark.parametrize("side", ["val", "test"])
-@pytest.mark.parametrize("kind", ["equal", "reencoded", "smaller", "mirrored", "cropped"])
-def test_a_copy_on_another_side_is_found_whatever_its_group_says(
-    clean_split: pd.DataFrame,
-    scanned: Scanned,
-    textured_picture: Callable[..., np.ndarray],
-    encode: Callable[..., bytes],
-    kind: str,
-    side: str,
+@pytest.mark.parametrize("seed", range(3))
+def test_each_divided_group_is_named_once_with_two_images_on_two_sides(seed: int) -> None:
+    rows = divided(("a", "rrr"), ("b", "vrv"), ("c", "rtv"), ("d", "tt"))
+
+    leaks = find_leaks(rows.sample(frac=1, random_state=seed))
+
+    assert leaks.to_numpy().tolist() == [["b", "b0", "b1"], ["c", "c0", "c2"]]
+    with pytest.raises(InputError, match=r"2 groups lie on two sides .* first b with b0 and b1;"):
+        raise_on_leaks(leaks)
+
+
+@pytest.mark.parametrize(
+    ("groups", "pairs"),
+    [
+        ([("a", "rr"), ("b", "tt")], 0),
+        ([("a", "rt")], 1),
+        ([("a", "rrt")], 2),
+        ([("a", "rrrvvt")], 3 * 2 + 3 * 1 + 2 * 1),
+        ([("a", "rt"), ("b", "v"), ("c", "vvtt")], 1 + 4),
+    ],
+)
+def test_leaking_pairs_are_those_of_one_group_on_two_sides(
+    groups: list[tuple[str, str]], pairs: int
 ) -> None:
-    picture = textured_picture(0)  # that of the first row, in train
-    copies = {
-        "equal": encode(picture),
-        "reencoded": encode(picture, "jpeg_rough"),
-        "smaller": encode(textured_picture(0, 36, 48), "jpeg"),
-        "mirrored": encode(np.ascontiguousarray(picture[:, ::-1]), "jpeg"),
-        "cropped": encode(np.ascontiguousarray(picture[3:-3, 4:-4])),
-    }
-    rows = with_file(clean_split, scanned, copies[kind], side)
-    if kind == "cropped":  # this one is found among the neighbours alone
-        two = rows["phash"].to_numpy()[[0, -1]]
-        assert np.bitwise_count(two[0] ^ two[1]) > PARAMS.leak_radius
+    rows = divided(*groups)
+    members = list(rows.itertuples())
 
-    leaks = leaks_in(rows)
+    counted = count_leaking_pairs(rows)
 
-    assert leaks[["left", "right"]].to_numpy().tolist() == [["cat/0.png", "cat/planted.png"]]
-    assert leaks["similarity"].iloc[0] >= PARAMS.leak_similarity
-    with pytest.raises(InputError, match=r"1 pairs .* cat/0\.png and cat/planted\.png"):
-        refuse_leaks(leaks)
-
-
-def test_a_copy_on_the_same_side_is_no_leak(
-    clean_split: pd.DataFrame, scanned: Scanned, picture_file: Callable[..., bytes]
-) -> None:
-    rows = with_file(clean_split, scanned, picture_file(0, "jpeg"), "train")
-
-    assert leaks_in(rows).empty
-
-
-def test_a_torn_group_is_a_leak_even_where_the_pixels_differ(clean_split: pd.DataFrame) -> None:
-    torn = clean_split.assign(group_id=["a", "a", "b", "c", "d", "e"])
-
-    leaks = leaks_in(torn)
-
-    assert leaks[FOUND].to_numpy().tolist() == [["cat/0.png", "cat/1.png", 1.0]]
-
-
-@pytest.mark.parametrize(("other", "leaks"), [("walk", 1), ("run", 0)])
-def test_two_frames_of_a_clip_on_two_sides_are_a_leak(
-    clean_split: pd.DataFrame, other: str, leaks: int
-) -> None:
-    clips = clean_split.assign(clip=["walk", other, "", "", "", ""])
-
-    found = leaks_in(clips)
-
-    expected = [["cat/0.png", "cat/1.png", 1.0]] * leaks
-    assert found[FOUND].to_numpy().tolist() == expected
-
-
-def test_two_that_resemble_each_other_less_than_asked_for_are_no_leak(
-    clean_split: pd.DataFrame,
-    scanned: Scanned,
-    textured_picture: Callable[..., np.ndarray],
-    encode: Callable[..., bytes],
-) -> None:
-    mixed = (0.7 * textured_picture(0) + 0.3 * textured_picture(9)).astype(np.uint8)
-    rows = with_file(clean_split, scanned, encode(mixed), "test")
-
-    found = [leaks_in(rows, params=replace(PARAMS, leak_similarity=at)) for at in (0.7, 0.99)]
-
-    assert [len(leaks) for leaks in found] == [1, 0]
-
-
-def test_a_whole_group_is_no_leak(clean_split: pd.DataFrame) -> None:
-    whole = clean_split.assign(group_id=["a", "b", "c", "a", "b", "c"])
-
-    assert leaks_in(whole).empty
-
-
-@pytest.mark.parametrize("swap", [False, True])
-def test_a_pair_told_apart_by_a_person_is_no_leak(
-    clean_split: pd.DataFrame, scanned: Scanned, picture_file: Callable[..., bytes], swap: bool
-) -> None:
-    rows = with_file(clean_split, scanned, picture_file(0, "jpeg"), "test")
-    pair = sorted(rows["image_id"].iloc[[0, -1]])
-    told = replace(NOTHING, not_duplicate=frozenset({(pair[0], pair[1])}))
-
-    assert leaks_in(rows.iloc[:: -1 if swap else 1], told).empty
-    assert len(leaks_in(rows)) == 1
-
-
-def test_the_worst_leak_is_named_first() -> None:
-    leaks = pd.DataFrame(
-        [("a", "b", 0.91), ("c", "d", 0.99), ("e", "f", 0.95)],
-        columns=["left", "right", "similarity"],
+    by_hand = sum(
+        one.group_id == other.group_id and one.split != other.split
+        for one, other in combinations(members, 2)
     )
+    assert counted == by_hand == pairs
 
-    with pytest.raises(InputError, match=r"3 pairs .* first c and d \(similarity 0\.990\)"):
-        refuse_leaks(leaks)
+
+@pytest.mark.parametrize(
+    ("pair", "across"),
+    [
+        (("a0", "b0", "group"), 1),
+        (("a0", "b0", "remove"), 1),
+        (("b0", "a0", "group"), 1),
+        (("a0", "b0", "look_alike"), 0),
+        (("a0", "e0", "group"), 0),  # on the same side
+        (("a0", "a1", "group"), 0),  # of one group
+        (("a0", "gone", "group"), 0),  # clean left one of them out
+        (("gone", "also gone", "group"), 0),
+    ],
+)
+def test_ties_across_are_pairs_of_two_groups_on_two_sides(
+    pair: tuple[str, str, str], across: int
+) -> None:
+    assert count_ties_across(WHOLE, tied(pair)) == across
+
+
+def test_every_tie_across_is_counted() -> None:
+    pairs = [(f"a{at}", right, "group") for at in range(3) for right in ("b0", "c0", "e0")]
+
+    assert count_ties_across(WHOLE, tied(*pairs)) == 6
+    assert count_ties_across(WHOLE, tied()) == 0
+
+
+def test_a_pair_of_one_group_is_a_leak_and_no_tie_across() -> None:
+    rows = divided(("a", "rt"))
+
+    assert count_ties_across(rows, tied(("a0", "a1", "group"))) == 0
+    assert count_leaking_pairs(rows) == 1
+
+
+def test_what_crosses_the_sides_is_said() -> None:
+    metrics = split_metrics(divided(("a", "rrt"), ("b", "v")), 1200, [], BY_IMAGE)
+
+    assert (metrics["leaks"], metrics["ties_across"]) == (2, 1200)
+    assert metrics["leaked_test_images"] == 1
+    assert summary(metrics, [], BY_IMAGE) == (
+        "train 2, val 1, test 1; 2 leaking pairs; 1,200 weak ties across, not joined by clean"
+    )
 
 
 # --- By image, the leaky way --------------------------------------------------------------------
 
 BY_IMAGE = replace(PARAMS, unit="image")
-
-
-def no_leaks() -> pd.DataFrame:
-    return pd.DataFrame({"left": [], "right": [], "similarity": [], "scene": []})
 
 
 def test_by_image_groups_are_divided() -> None:
@@ -647,7 +621,7 @@ def test_what_went_because_of_another_picture_comes_back() -> None:
         }
     )
 
-    together = add_duplicates_back(kept, scan, removed)
+    together = restore_duplicates(kept, scan, removed)
 
     assert together["uri"].tolist() == list("abcd")
     assert together["label"].tolist() == ["cat", "cat", "cat", "dog"]
@@ -655,17 +629,12 @@ def test_what_went_because_of_another_picture_comes_back() -> None:
     assert together["image_id"].tolist() == list("ABCD")
 
 
-def test_test_images_with_a_twin_in_train_are_counted_once_each() -> None:
-    rows = pd.DataFrame(
-        {"uri": list("abcdefg"), "split": ["train", "test", "test", "val", "test", "val", "test"]}
-    )
-    leaks = pd.DataFrame(
-        [("a", "b", 1), ("a", "c", 1), ("b", "d", 1), ("e", "f", 2)],
-        columns=["left", "right", "scene"],
-    )
+def test_test_images_with_a_copy_in_train_are_counted_once_each() -> None:
+    # Of a both test images count, of b none: only its val images lie beside them. Nor do c and d.
+    rows = divided(("a", "rrtt"), ("b", "vtt"), ("c", "t"), ("d", "rv"), ("e", "vrt"))
 
-    assert leaked_images(rows, leaks) == 2
-    assert leaked_images(rows, no_leaks()) == 0
+    assert count_leaked_test_images(rows) == 3
+    assert count_leaked_test_images(WHOLE) == 0
 
 
 @pytest.mark.parametrize("unit", ["group", "image"])
@@ -702,3 +671,30 @@ def test_the_stage_marks_what_it_splits_by_image(
         assert metrics["leaky"] is True
         assert 0 < metrics["leaked_test_images"] <= metrics["test"]
         assert "split: WARNING: split.unit is image" in said
+
+
+def test_the_stage_stops_on_a_group_that_official_sets_divide(
+    project: Callable[..., Path],
+    write_files: Callable[..., None],
+    picture_file: Callable[..., bytes],
+) -> None:
+    files = {
+        f"{label}/{n}.png": picture_file(n + 100 * (label == "dog"))
+        for label in ("cat", "dog")
+        for n in range(12)
+    }
+    folder = project(download={"source": "pictures"})
+    write_files(folder / "pictures", files)
+    for stage in (download, scan, clean):
+        stage.main()
+    kept = read_table(Path("data/clean.parquet"), CLEAN)
+    first, second = kept["uri"].iloc[[0, 1]]
+    official = kept["uri"].map({first: "test"}).fillna("").astype(object)
+    torn = kept["group_id"].where(kept["uri"] != second, kept["group_id"].iloc[0])
+    write_table(
+        Path("data/clean.parquet"), kept.assign(official_split=official, group_id=torn), CLEAN
+    )
+
+    with pytest.raises(InputError, match="1 groups lie on two sides of the split, first"):
+        split.main()
+    assert not Path("data/split.parquet").exists()

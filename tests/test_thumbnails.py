@@ -14,7 +14,7 @@ import pytest
 from stages.lib.errors import InputError
 from stages.lib.images import THUMBNAIL_BYTES
 from stages.lib.table import SCAN, write_table, writing_table
-from stages.lib.thumbnails import read_scan, read_thumbnails
+from stages.lib.thumbnails import read_details, read_scan, read_thumbnails
 
 MORE_THAN_A_BATCH = 8192 + 1000
 
@@ -30,7 +30,7 @@ def scan_table(pictures: np.ndarray, present: np.ndarray) -> pd.DataFrame:
         if name not in frame:
             frame[name] = 0
     small = [one.tobytes() if has else b"" for one, has in zip(pictures, present, strict=True)]
-    return frame.assign(thumbnail=small)
+    return frame.assign(thumbnail=small, detail=[f"detail {at}".encode() for at in range(count)])
 
 
 def noise(count: int) -> np.ndarray:
@@ -104,10 +104,45 @@ def test_a_row_of_the_scan_names_its_thumbnail(tmp_path: Path) -> None:
 
     rows, thumbnails = read_scan(tmp_path / "scan.parquet")
 
-    assert list(rows.columns) == list(SCAN.columns)
+    # The details are the largest column, and are read only of what is compared.
+    assert list(rows.columns) == [name for name in SCAN.columns if name != "detail"]
     assert rows["uri"].tolist() == frame["uri"].tolist()
     for row, written in zip(rows.itertuples(), frame["thumbnail"], strict=True):
         assert thumbnails[row.thumbnail].tobytes() == (written or bytes(THUMBNAIL_BYTES))
+
+
+@pytest.mark.parametrize("sizes", [[40], [7, 1, 32], [1] * 40], ids=["one", "three", "forty"])
+@pytest.mark.parametrize(
+    "wanted", [[], [0], [39], [6, 7, 8], [8, 7, 6, 7], list(range(40))], ids=str
+)
+def test_the_details_of_the_wanted_rows_are_read_and_no_others(
+    tmp_path: Path, sizes: list[int], wanted: list[int]
+) -> None:
+    write_in_groups(tmp_path / "scan.parquet", scan_table(noise(40), np.ones(40, bool)), sizes)
+
+    found = read_details(wanted, tmp_path / "scan.parquet")
+
+    assert found == {row: f"detail {row}".encode() for row in wanted}
+
+
+def test_only_the_row_groups_with_a_wanted_detail_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [10, 10, 10, 10]
+    write_in_groups(tmp_path / "scan.parquet", scan_table(noise(40), np.ones(40, bool)), sizes)
+    groups: list[int] = []
+    whole = pq.ParquetFile.read_row_group
+
+    def noted(file: pq.ParquetFile, group: int, **options: Any) -> pa.Table:
+        groups.append(group)
+        assert options == {"columns": ["detail"]}
+        return whole(file, group, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+
+    read_details([12, 35, 19], tmp_path / "scan.parquet")
+
+    assert groups == [1, 3]
 
 
 def test_what_scan_measures_is_what_is_read(
@@ -118,7 +153,10 @@ def test_what_scan_measures_is_what_is_read(
     write_table(tmp_path / "scan.parquet", scan, SCAN)
 
     rows, thumbnails = read_scan(tmp_path / "scan.parquet")
+    details = read_details(rows["thumbnail"].tolist(), tmp_path / "scan.parquet")
 
+    assert list(details.values()) == scan["detail"].tolist()
+    assert [bool(detail) for detail in details.values()] == [True, False, True]
     assert [small.any() for small in thumbnails[rows["thumbnail"]]] == [True, False, True]
     expected = b"".join(small or bytes(THUMBNAIL_BYTES) for small in scan["thumbnail"])
     assert thumbnails[rows["thumbnail"]].tobytes() == expected

@@ -40,7 +40,7 @@ def leaky_stage(metrics: Metrics) -> str:
 
 
 def judge_leak_search(base: dict[str, Any], head: dict[str, Any]) -> list[Verdict]:
-    """Return a verdict on each limit by which the head's search finds fewer leaks.
+    """Return a verdict on each limit by which the head's search finds fewer near-duplicates.
 
     base, head: params.yaml. A split without leaks says little when nobody looked for them.
     """

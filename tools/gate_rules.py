@@ -10,8 +10,15 @@ from tools.revisions import Revision, differences, params
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-# What the search for leaks is done with, and in which direction it would find fewer.
-LEAK_LIMITS = {"leak_radius": "lower", "leak_neighbours": "lower", "leak_similarity": "higher"}
+# What clean's search for duplicates is done with, and in which direction it would find fewer: of a
+# switch, false is lower.
+SEARCH_LIMITS = {
+    "hash_radius": "lower",
+    "neighbours": "lower",
+    "mirrored": "lower",
+    "rotations": "lower",
+    "group_similarity": "higher",
+}
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -67,16 +74,17 @@ def rules_that_count(base: Revision | None, head: Revision) -> tuple[GateParams,
 
 
 def loosened_leak_search(base: dict[str, Any], head: dict[str, Any]) -> list[str]:
-    """Return a sentence for each limit by which the head's search finds fewer leaks.
+    """Return a sentence for each limit by which the head's search finds fewer near-duplicates.
 
-    base, head: params.yaml. A split without leaks says little when nobody looked for them.
+    base, head: params.yaml. A split without leaks says little when nobody looked for them: split
+    keeps together what clean has found.
     """
-    before, after = base.get("split") or {}, head.get("split") or {}
+    before, after = base.get("clean") or {}, head.get("clean") or {}
     loosened = []
-    for key, fewer in LEAK_LIMITS.items():
+    for key, fewer in SEARCH_LIMITS.items():
         old, new = before.get(key), after.get(key)
         if not isinstance(old, int | float) or old == new:
             continue
         if not isinstance(new, int | float) or (new < old) == (fewer == "lower"):
-            loosened.append(f"the search for leaks is looser: split.{key} went from {old} to {new}")
+            loosened.append(f"the search for leaks is looser: clean.{key} went from {old} to {new}")
     return loosened

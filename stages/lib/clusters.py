@@ -68,20 +68,23 @@ def connect(count: int, ties: pd.DataFrame) -> Positions:
     return clusters
 
 
-def join_groups(count: int, ties: pd.DataFrame) -> Positions:
-    """Return for each of `count` rows the number of its group.
+def join_groups(picture: Positions, ties: pd.DataFrame) -> Positions:
+    """Return for each row the number of its group.
 
-    Strong ties always join. A weak one joins two groups only as far as MANY and LARGE allow, the
-    strongest first, so that a chain of weak ties does not swallow the set: a group holds to its
-    core.
+    picture: `first_of_equal_bytes`; rows of equal bytes count once, because only the first of them
+    has ties of its own. Strong ties always join. A weak one joins two groups only as far as MANY
+    and LARGE allow, the strongest first, so that a chain of weak ties does not swallow the set: a
+    group holds to its core.
     """
     strong = ties["strong"].to_numpy(bool)
+    count = len(picture)
     groups = connect(count, ties[strong])
     weak = ties[~strong].sort_values(
         ["similarity", "left", "right"], ascending=[False, True, True], kind="stable"
     )
     ends = groups[weak[["left", "right"]].to_numpy(np.int64)]
-    sizes = dict(enumerate(np.bincount(groups, minlength=1).tolist()))
+    distinct = groups[picture == np.arange(count)]
+    sizes = dict(enumerate(np.bincount(distinct, minlength=count).tolist()))
     between: dict[int, dict[int, int]] = {}
     for one, other in ends.tolist():
         if one != other:

@@ -141,7 +141,8 @@ class Proposer:
         found = []
         for turn in self.turns:
             hashes = self.hashes if turn in self.hashes else turned
-            textured = np.flatnonzero(~is_flat(hashes[0]) & ~is_flat(hashes[MIRRORED]))
+            mirrored = hashes.get(MIRRORED, hashes[0])
+            textured = np.flatnonzero(~is_flat(hashes[0]) & ~is_flat(mirrored))
             pairs = hamming_join(hashes[turn][textured], hashes[0][textured], radius)
             found.append(_proposals(textured[pairs[:, 0]], textured[pairs[:, 1]], turn))
         return np.concatenate(found)

@@ -13,11 +13,15 @@ PLANTED = {
 }
 
 
-def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
+def planted_metrics(
+    truth: pd.DataFrame, removed: pd.DataFrame, kept: pd.DataFrame
+) -> dict[str, int]:
     """Return how many planted faults were found, and how many sound pictures went by mistake.
 
-    truth: the table data/raw_truth.csv; removed: the table data/removed.csv. The result is empty
-    where nothing was planted, as in any data but the demo.
+    truth, removed, kept: the tables data/raw_truth.csv, data/removed.csv and data/clean.parquet. A
+    near copy is found where one of the two was removed, or both share a group: then they cannot lie
+    on two sides of the split. The result is empty where nothing was planted, as in any data but the
+    demo.
     """
     if truth.empty:
         return {}
@@ -30,6 +34,8 @@ def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int
             found = rows["uri"].isin(damaged)
         else:
             found = rows["uri"].isin(repeated) | rows["original_uri"].isin(repeated)
+        if name == "near_copies":
+            found |= _share_group(rows, removed, kept)
         metrics[f"planted_{name}"] = len(rows)
         metrics[f"planted_{name}_found"] = int(found.sum())
     corrupt = set(truth.loc[truth["fault"].isin(PLANTED["corrupt"]), "uri"])
@@ -38,3 +44,12 @@ def planted_metrics(truth: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int
     metrics["sound_removed_as_corrupt"] = len(damaged - corrupt)
     metrics["sound_removed_as_duplicate"] = len(repeated - involved)
     return metrics
+
+
+def _share_group(rows: pd.DataFrame, removed: pd.DataFrame, kept: pd.DataFrame) -> pd.Series:
+    """Tell which copies lie in the group of their original; what was unusable has no group."""
+    named = pd.concat([table[["uri", "group_id"]] for table in (removed, kept)])
+    groups = named[named["group_id"] != ""].set_index("uri")["group_id"]
+    copy, original = (rows[column].map(groups) for column in ("uri", "original_uri"))
+    shared: pd.Series = copy.notna() & (copy == original)
+    return shared

@@ -1,9 +1,10 @@
 """Takes the test figure: the only stage that reads the test set, and it reads it once.
 
-Reads:  models/classifier, data/dataset
-Writes: data/predictions.parquet, data/mistakes.csv, data/grad_cam.npy, metrics/evaluate.json,
-        metrics/confusion.json and, below metrics/plots, per_class.csv, confusion.csv, top_k.csv,
-        reliability.csv, roc.csv, precision_recall.csv; metrics/evaluate_timing.json (no DVC output)
+Reads:  models/classifier, data/dataset, data/clean.parquet, overrides.csv
+Writes: data/predictions.parquet, data/mistakes.csv, data/near_duplicates_across.csv,
+        data/grad_cam.npy, metrics/evaluate.json, metrics/confusion.json and, below metrics/plots,
+        per_class.csv, confusion.csv, top_k.csv, reliability.csv, roc.csv, precision_recall.csv;
+        metrics/evaluate_timing.json (no DVC output)
 """
 
 import hashlib
@@ -19,9 +20,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from stages.lib.answering import (
-    compare_with_train,
+    Neighbors,
     look_closer,
     mistakes_table,
+    nearest_in,
+    nearest_table,
     predictions_table,
     score_test,
 )
@@ -44,11 +47,14 @@ from stages.lib.errors import run_stage
 from stages.lib.files import replacing
 from stages.lib.hashing import fingerprint
 from stages.lib.intervals import Counts, wilson
+from stages.lib.leak_check import TABLE, check_sentence, leak_warning, search_metrics
 from stages.lib.metrics import METRICS, write_metrics, write_plot, write_timing
+from stages.lib.overrides import read_overrides
 from stages.lib.params import STRICT, load_params
 from stages.lib.progress import summarise
 from stages.lib.ranking import curve_tables, ranking_table
-from stages.lib.table import MISTAKES, PREDICTIONS, write_table
+from stages.lib.second_search import PROPOSED, Side, find_across
+from stages.lib.table import ACROSS, CLEAN, MISTAKES, PREDICTIONS, read_table, write_table
 
 CONFUSION_ROWS = 5000  # DVC's template counts rows; beyond this it takes its time in a browser
 MOST_CLASS_KEYS = 100  # classes with a metric of their own; per_class.csv has all of them
@@ -167,6 +173,16 @@ def write_confusion(matrix: Counts, names: list[str]) -> None:
     (METRICS / "confusion.json").write_text(text, encoding="utf-8")
 
 
+def search_leaks(test: Side, others: list[Neighbors]) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Return the near-duplicates of test images in train and val, and their counts."""
+    clean = read_table(Path("data/clean.parquet"), CLEAN.only("uri", "comparable"))
+    not_comparable = frozenset(clean.loc[~clean["comparable"], "uri"])
+    sides = [Side(other.images, other.index) for other in others]
+    nearest = [other.rows for other in others]
+    pairs = find_across(test, sides, nearest, not_comparable, read_overrides())
+    return pairs, search_metrics(pairs, int(test.index["uri"].isin(not_comparable).sum()))
+
+
 def write_array(path: Path, array: NDArray[np.uint8]) -> None:
     """Write a .npy file."""
     with replacing(path) as unfinished, unfinished.open("wb") as stream:
@@ -189,21 +205,29 @@ def main() -> None:
     pictures, index = load_split("test")
     names, leaky, started = classifier.class_names, is_leaky(index), time.monotonic()
     truth = class_numbers(index, names)
-    probabilities, features = score_test(classifier, pictures, truth, params.batch_size)
+    probabilities, features = score_test(classifier, pictures, params.batch_size)
     seconds = time.monotonic() - started
     predictions = predictions_table(index, probabilities, names)
     matrix = confusion_matrix(truth, probabilities.argmax(axis=1), len(names))
     tables = plot_tables(truth, probabilities, names, params)
     figures = evaluate_metrics(predictions, matrix, tables, names, params)
     figures["weights_hash"] = hash_weights(CLASSIFIER)
-    neighbours = None
+    neighbours, across = None, pd.DataFrame(columns=list(ACROSS.columns))
     if params.compare_with_train:
-        in_train, neighbours = compare_with_train(classifier, features, params.batch_size)
-        figures |= {"train_accuracy": in_train, "train_test_gap": in_train - figures["accuracy"]}
+        train, val = (
+            nearest_in(split, classifier, features, params.batch_size, PROPOSED)
+            for split in ("train", "val")
+        )
+        neighbours = nearest_table(train, ~predictions["correct"].to_numpy(bool))
+        gap = train.accuracy - figures["accuracy"]
+        figures |= {"train_accuracy": train.accuracy, "train_test_gap": gap}
+        across, counts = search_leaks(Side(pictures, index), [train, val])
+        figures |= counts
     mistakes = mistakes_table(predictions, neighbours)
     painted = look_closer(classifier, pictures, index, mistakes.head(params.grad_cam))
     write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
     write_table(Path("data/mistakes.csv"), mistakes, MISTAKES)
+    write_table(Path(TABLE), across, ACROSS)
     write_array(Path("data/grad_cam.npy"), painted)
     write_metrics("evaluate", defined_only(figures), leaky)
     write_confusion(matrix, names)
@@ -215,6 +239,10 @@ def main() -> None:
             "evaluate: warning: not proven to be better than always giving the same answer, which "
             f"is right for {figures['baseline_accuracy']:.2%} of the test set"
         )
+    if len(across):
+        print(f"evaluate: warning: {leak_warning(figures, across, leaky)}")
+    else:
+        print(f"evaluate: {check_sentence(figures)}")
     summarise("evaluate", sentence(figures, len(index) / seconds), leaky)
 
 

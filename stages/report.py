@@ -23,6 +23,7 @@ from stages.lib.distributions import class_ways, largest_and_smallest, station_r
 from stages.lib.errors import InputError, run_stage
 from stages.lib.files import replacing
 from stages.lib.images import load_preprocessing
+from stages.lib.leak_check import TABLE, check_sentence
 from stages.lib.metrics import METRICS, PLOTS, read_metrics
 from stages.lib.params import PARAMS_FILE, STRICT, load_params, read_params_file
 from stages.lib.progress import summarise
@@ -183,6 +184,8 @@ def main() -> None:
         few_per_class=FEW_PER_CLASS,
         headline=headline(metrics["evaluate"], plots["per_class"], predictions),
         leaky=is_leaky(split),
+        leak_check=check_sentence(metrics["evaluate"]),
+        leak_table=TABLE if metrics["evaluate"].get("near_duplicates_across") else "",
         fold_side=fold_side(split, metrics["split"].get("fold")),
         put_back=len(split) - len(kept),
         classes=with_samples(ways, split),

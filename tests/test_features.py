@@ -55,31 +55,45 @@ def test_the_nearest_is_that_of_the_whole_matrix_however_it_is_cut() -> None:
 
     found = [
         nearest(
-            wanted, ((rows[at : at + size], others[at : at + size]) for at in range(0, 60, size))
+            wanted,
+            ((rows[at : at + size], others[at : at + size]) for at in range(0, 60, size)),
+            3,
         )
-        for size in (60, 7)
+        for size in (60, 7, 1)
     ]
 
     lengths = np.linalg.norm(wanted, axis=1)[:, None] * np.linalg.norm(others, axis=1)
     cosines = wanted @ others.T / lengths
     for chosen, similarity in found:
-        assert chosen.tolist() == rows[cosines.argmax(axis=1)].tolist()
-        np.testing.assert_allclose(similarity, cosines.max(axis=1), atol=1e-6)
+        order = np.argsort(-cosines, axis=1)[:, :3]
+        assert chosen.tolist() == rows[order].tolist()
+        expected = np.take_along_axis(cosines, order, axis=1)
+        np.testing.assert_allclose(similarity, expected, atol=1e-6)
 
 
 def test_features_of_nothing_are_like_nothing_and_the_first_of_equals_counts() -> None:
     rows, similarity = nearest(
         np.array([[0, 0], [1, 0]], np.float32),
-        [(np.array([4, 5]), np.array([[2, 0], [1, 0]], np.float32))],
-    )
+        [(np.array([4]), np.array([[2, 0]], np.float32)),
+         (np.array([5]), np.array([[1, 0]], np.float32))],
+        1,
+    )  # fmt: skip
 
-    assert rows.tolist() == [4, 4]
-    assert similarity.tolist() == [0, 1]
+    assert rows.tolist() == [[4], [4]]
+    assert similarity.tolist() == [[0], [1]]
+
+
+def test_where_there_are_fewer_than_wanted_the_rest_is_marked() -> None:
+    one = (np.array([7]), np.ones((1, 2), np.float32))
+
+    rows, _ = nearest(np.ones((2, 2), np.float32), [one], 3)
+
+    assert rows.tolist() == [[7, -1, -1], [7, -1, -1]]
 
 
 def test_without_mistakes_nothing_is_sought() -> None:
     rows, similarity = nearest(
-        np.zeros((0, 2), np.float32), [(np.array([0]), np.ones((1, 2), np.float32))]
+        np.zeros((0, 2), np.float32), [(np.array([0]), np.ones((1, 2), np.float32))], 1
     )
 
     assert len(rows) == len(similarity) == 0

@@ -902,15 +902,35 @@ def test_a_leaky_run_says_so_before_its_figure(make_page: Callable[..., Page]) -
     assert "train 19 validation 3 test 3 left out 5" in page.text
     assert "Leaks between the splits 5" in page.text
     assert '<dd class="leaky">5</dd>' in page.html
-    assert "No leaks." not in page.text
+    assert "No group lies on two sides." not in page.text
     assert "a group is never divided" not in page.text
+
+
+@pytest.mark.parametrize("pairs", [0, 3])
+def test_the_split_says_what_the_second_search_found(
+    make_page: Callable[..., Page], pairs: int
+) -> None:
+    make_page()
+    figures = read_metrics("evaluate")
+    figures |= {"near_duplicates_across": pairs, "test_images_with_near_duplicate": min(pairs, 2)}
+    write_metrics("evaluate", figures | {"test_images_not_compared": 0})
+
+    report.main()
+
+    page = Page(report.PAGE.read_text(encoding="utf-8"))
+    assert f"Near-duplicates across, by a second search {pairs}" in page.text
+    assert "people and objects are known only by the groups you gave" in page.text
+    assert ("no near-duplicates found across the split" in page.text) == (pairs == 0)
+    assert ("data/near_duplicates_across.csv names the pairs" in page.text) == (pairs > 0)
 
 
 def test_an_honest_run_does_not_speak_of_leaky_ones(make_page: Callable[..., Page]) -> None:
     page = make_page()
 
     assert "eaky" not in page.text
-    assert "No leaks." in page.text
+    assert (
+        "No group lies on two sides. The last check, after training: no second search" in page.text
+    )
 
 
 def test_a_kept_picture_that_a_leaky_split_lacks_is_of_another_run(

@@ -37,6 +37,9 @@ METRICS: dict[str, dict[str, Any]] = {
         "n": 170,
         "macro_f1": 0.98,
         "test_fingerprint": "0123456789abcdef",
+        "near_duplicates_across": 0,
+        "test_images_with_near_duplicate": 0,
+        "test_images_not_compared": 0,
     },
 }
 
@@ -46,7 +49,11 @@ def test_every_line_says_what_the_metrics_say() -> None:
 
     assert lines["test accuracy"].startswith("98.82%  (168 of 170; interval 95.80% to 99.68%)")
     assert lines["baseline"] == "23.00%  (always the same answer)"
-    assert lines["leaks"].startswith("0 ")
+    assert lines["leaks"] == "0  pairs of one group on two sides of the split"
+    assert lines["checked"] == (
+        "no near-duplicates found across the split by a second search (the model's features "
+        "propose, pixels decide); people and objects are known only by the groups you gave"
+    )
     assert lines["images"] == (
         "kept 1,702 of 1,893: 41 corrupt, 2 unsupported, 96 duplicates, "
         "4 in conflict over their label, 1 dropped by hand, 47 too like the official test set; "
@@ -70,6 +77,14 @@ def test_a_flag_on_more_than_a_tenth_stands_beside_the_figure() -> None:
     assert [name for name, _ in lines][:2] == ["test accuracy", "warning"]
     assert lines[1][1].startswith("171 of 1,702 kept images (10.0%) are flagged dark; ")
     assert "warning" not in dict(summary_lines(METRICS))
+
+
+def test_near_duplicates_across_the_split_are_a_warning() -> None:
+    counts = {"near_duplicates_across": 3, "test_images_with_near_duplicate": 2}
+    lines = dict(summary_lines({**METRICS, "evaluate": {**METRICS["evaluate"], **counts}}))
+
+    assert lines["warning"].startswith("2 of 170 test images have near-duplicates in train or val")
+    assert "checked" not in lines
 
 
 def test_images_that_cannot_be_compared_are_told_with_the_images() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.lib import tally
+from stages.lib.leak_check import check_sentence
 from stages.lib.metrics import METRICS, read_metrics
 from stages.lib.quality import flag_warnings
 
@@ -25,7 +26,11 @@ def summary_lines(metrics: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
         *(("warning", sentence) for sentence in flag_warnings(metrics["clean"])),
         ("baseline", f"{evaluate['baseline_accuracy']:.2%}  (always the same answer){worse}"),
         ("macro F1", f"{evaluate['macro_f1']:.4f}{leaky}"),
-        ("leaks", f"{split['leaks']:,}  between train, val and test"),
+        ("leaks", f"{split['leaks']:,}  pairs of one group on two sides of the split"),
+        (
+            "warning" if evaluate.get("near_duplicates_across") else "checked",
+            check_sentence(evaluate),
+        ),
         ("images", tally.summary(metrics["clean"])),
         ("split", _sizes(split)),
         (

@@ -1,12 +1,13 @@
 """Puts pictures to a classifier: its answers, its mistakes, and what is like them in train."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.lib.classification import Classes, Probabilities
+from stages.lib.classification import Probabilities
 from stages.lib.classifier import Classifier
 from stages.lib.dataset import class_numbers, load_split
 from stages.lib.features import Features, Rows, batches, nearest
@@ -15,43 +16,68 @@ from stages.lib.grad_cam import paint_answers
 SMALLEST_PROBABILITY = 1e-7  # as Keras clips before the logarithm
 
 
+class Neighbors(NamedTuple):
+    """The images of a split that are nearest to the test images, by the model's features.
+
+    images, index: the split's, as `load_split` gives them. rows: (test images, count), nearest
+    first, -1 where there are fewer; only originals. similarity: cosine, same shape. accuracy: on
+    the split's originals.
+    """
+
+    images: NDArray[np.uint8]
+    index: pd.DataFrame
+    rows: Rows
+    similarity: NDArray[np.float32]
+    accuracy: float
+
+
 def score_test(
-    classifier: Classifier, pictures: NDArray[np.uint8], truth: Classes, batch_size: int
+    classifier: Classifier, pictures: NDArray[np.uint8], batch_size: int
 ) -> tuple[Probabilities, Features]:
-    """Return the probabilities of all pictures, and the features of those taken for another class.
-
-    The two come from one pass, in which the features of the right answers are let go again.
-    """
-    found, wrong = [], []
+    """Return the probabilities and the features of all pictures, from one pass."""
     rows = np.arange(len(pictures))
-    for here, features, given in batches(classifier.model, pictures, rows, batch_size, "evaluate"):
-        found.append(given)
-        wrong.append(features[given.argmax(axis=1) != truth[here]])
-    return np.concatenate(found), np.concatenate(wrong)
+    passed = batches(classifier.model, pictures, rows, batch_size, "evaluate")
+    _, features, probabilities = zip(*passed, strict=True)
+    return np.concatenate(probabilities), np.concatenate(features)
 
 
-def compare_with_train(
-    classifier: Classifier, mistakes: Features, batch_size: int
-) -> tuple[float, pd.DataFrame]:
-    """Return the accuracy on the originals of train, and per mistake the one that is nearest to it
-    in the model's features: its uri, its label and the similarity.
+def nearest_in(
+    split: str, classifier: Classifier, features: Features, batch_size: int, count: int
+) -> Neighbors:
+    """Return the originals of a split that are nearest to the test images.
+
+    features: of the test images. count: how many are wanted of each.
     """
-    pictures, index = load_split("train", verify=False)  # train has held it against its checksums
+    # train has compared the arrays with their checksums.
+    pictures, index = load_split(split, verify=False)
     originals = np.flatnonzero(index["parent_id"] == "")
     truth = class_numbers(index, classifier.class_names)
     right = 0
 
     def candidates() -> Iterator[tuple[Rows, Features]]:
         nonlocal right
-        passed = batches(classifier.model, pictures, originals, batch_size, "evaluate: train")
+        passed = batches(classifier.model, pictures, originals, batch_size, f"evaluate: {split}")
         for rows, features, probabilities in passed:
             right += int((probabilities.argmax(axis=1) == truth[rows]).sum())
             yield rows, features
 
-    rows, similarity = nearest(mistakes, candidates())
-    columns = {"nearest_uri": index["uri"], "nearest_label": index["label"]}
-    chosen = pd.DataFrame({name: column.to_numpy()[rows] for name, column in columns.items()})
-    return right / len(originals), chosen.assign(nearest_similarity=similarity)
+    rows, similarity = nearest(features, candidates(), count)
+    return Neighbors(pictures, index, rows, similarity, right / len(originals))
+
+
+def nearest_table(train: Neighbors, wrong: NDArray[np.bool_]) -> pd.DataFrame:
+    """Return for each mistake the training image nearest to it: uri, label and similarity.
+
+    wrong: which test images are mistakes.
+    """
+    chosen = train.index.iloc[train.rows[wrong, 0]].reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "nearest_uri": chosen["uri"],
+            "nearest_label": chosen["label"],
+            "nearest_similarity": train.similarity[wrong, 0],
+        }
+    )
 
 
 def predictions_table(

@@ -37,22 +37,38 @@ def batches(
 
 
 def nearest(
-    wanted: Features, candidates: Iterable[tuple[Rows, Features]]
+    wanted: Features, candidates: Iterable[tuple[Rows, Features]], count: int
 ) -> tuple[Rows, NDArray[np.float32]]:
-    """Return for each wanted picture the row of the candidate nearest to it, and the cosine of the
-    angle between their features: 1 is the same direction.
+    """Return for each wanted image the nearest candidates, and how near they are.
 
-    The candidates come in batches and none is kept; of equally near ones the first counts.
+    Parameters
+    ----------
+    wanted : (images, features).
+    candidates : batches of row numbers and features; none is kept.
+    count : how many of the nearest are wanted.
+
+    Returns
+    -------
+    Row numbers, (images, count), nearest first; -1 where there are fewer. Cosine of the angle
+    between the features, the same shape: 1 is the same direction. Of equally near ones the first
+    counts.
     """
     wanted = _unit(wanted)
-    best = np.full(len(wanted), -np.inf, np.float32)
-    found = np.full(len(wanted), -1, np.int64)
+    every = np.arange(len(wanted))
+    best = np.full((len(wanted), count), -np.inf, np.float32)
+    found = np.full((len(wanted), count), -1, np.int64)
     for rows, features in candidates:
         similarity = wanted @ _unit(features).T
-        closest = similarity.argmax(axis=1)
-        value = similarity[np.arange(len(wanted)), closest]
-        better = value > best
-        best, found = np.where(better, value, best), np.where(better, rows[closest], found)
+        values, places = [best], [found]
+        for _ in range(min(count, len(rows))):
+            closest = similarity.argmax(axis=1)
+            values.append(similarity[every, closest][:, None])
+            places.append(rows[closest][:, None])
+            similarity[every, closest] = -np.inf
+        value, place = np.concatenate(values, axis=1), np.concatenate(places, axis=1)
+        order = np.argsort(-value, axis=1, kind="stable")[:, :count]
+        best = np.take_along_axis(value, order, axis=1)
+        found = np.take_along_axis(place, order, axis=1)
     return found, best
 
 

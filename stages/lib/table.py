@@ -138,6 +138,25 @@ MISTAKES = Table(
     },
     key=("rank",),
 )
+# Near-duplicates across the split, as the second search of `evaluate` finds them.
+ACROSS = Table(
+    {
+        "test_uri": TEXT,
+        "other_uri": TEXT,
+        "other_split": TEXT,
+        "test_id": TEXT,
+        "other_id": TEXT,
+        "test_label": TEXT,
+        "other_label": TEXT,
+        "similarity": pa.float32(),  # of the thumbnails after registration, 0 to 1
+        "mirrored": pa.bool_(),
+        "detail": pa.float32(),  # as in DUPLICATES
+        "background": pa.float32(),
+        "level": TEXT,  # remove: one exposure; group: one scene
+    },
+    key=("test_uri", "other_uri"),
+    allowed=(("other_split", ("train", "val")), ("level", ("remove", "group"))),
+)
 REMOVED = Table(
     {
         "uri": TEXT,

@@ -44,26 +44,28 @@ COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the c
 COPY_FINE, COPY_NOISE = 0.96, 0.4
 SAME_TONE = 2.5  # of 255
 SAME_TONE_DETAIL = (0.95, 0.995, 0.999)
-SAME_TONE_FINE, SAME_TONE_DIFFERING = 0.8, 0.05
+SAME_TONE_FINE, SAME_TONE_INSIDE = 0.8, 0.01
 COPY_COLOR = 0.8
 COPY_COLOR_ERROR = 12.0  # of 255, of any cell
 LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is lost by one of two
 FINE_NOISE = 1.0  # standard deviation, of 255, below which a band holds nothing
 # Sharp agreement nearly everywhere, but other content inside: a form filled in otherwise, another
 # card of the suit, a missing piece.
-SHARP, CONTENT, ONE_CONTENT = 0.98, 0.03, 0.945
+SHARP, CONTENT, ONE_CONTENT, CONTENT_SLOPE = 0.98, 0.03, 0.93, 0.4
 
 # The background: how well unrelated images of the set agree with this one.
 SAMPLE = 64  # images of the set, the same for all
 NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
-CROWD_SHARE = 0.02  # in a large set, this share of it
-SAMPLE_CROWD = 8  # of SAMPLE: an eighth of the set
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
+NO_CROWD = 0.6  # a crowd that differs by more resembles neither of the two
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
-CROWDED_SHARE = 0.05  # of all images, from which on the set is one of look-alikes
-# Among look-alikes an equal shape is not enough: light and color must be the same as well.
-CROWDED, CROWDED_TONE = 0.3, 4.0  # difference of the crowd; of 255
+# Share of all images, and their number, from which on the set is one of look-alikes.
+CROWDED_SHARE, LEAST_CROWDED = 0.05, 4
+# Among look-alikes an equal shape says little: light and color must be the same as well, or the
+# pair stand out so much the more.
+# Difference of the crowd; of 255; instead of RATIO.
+CROWDED, CROWDED_TONE, OTHER_TONE_RATIO = 0.3, 2.5, 0.06
 LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
 
 
@@ -128,10 +130,10 @@ class Comparison:
         least = np.where(strong, SCENE_STRONG, SCENE_FINE)
         fine = self._of(self.correlation, self._fine) >= least
         fine |= self._fine_lost(FINE_NOISE)
-        from_local = np.arange(BANDS) >= self._local[:, None]
-        overall = (self.correlation * from_local).sum(axis=1) / from_local.sum(axis=1)
-        content = (self.median >= SHARP) & (self.inside >= CONTENT) & (overall < ONE_CONTENT)
-        local = self.lost | ((self.low >= SCENE_LOW) & ~content)
+        overall = self.correlation[:, 1:].mean(axis=1)
+        torn = overall < ONE_CONTENT + CONTENT_SLOPE * self.inside
+        content = (self.median >= SHARP) & (self.inside >= CONTENT) & torn
+        local: NDArray[np.bool_] = self.lost | ((self.low >= SCENE_LOW) & ~content)
         large = enough & fine & local & (self.color >= SCENE_COLOR)
         return (self.small | large) & (self.similarity >= group_similarity)
 
@@ -147,8 +149,8 @@ class Comparison:
         least = np.where(kept_tone, SAME_TONE_FINE, COPY_FINE)
         fine = self._of(self.correlation, self._fine) >= least
         fine |= self._fine_lost(COPY_NOISE)
-        apart = np.where(kept_tone, SAME_TONE_DIFFERING, 0)
-        whole = same & fine & ~self.lost & (self.differing <= apart) & (self.color >= COPY_COLOR)
+        apart = np.where(kept_tone, SAME_TONE_INSIDE, 0)
+        whole = same & fine & ~self.lost & (self.inside <= apart) & (self.color >= COPY_COLOR)
         whole &= self.color_error <= COPY_COLOR_ERROR
         found: NDArray[np.bool_] = whole & (self.similarity >= remove_similarity)
         return found
@@ -215,11 +217,10 @@ class Verifier:
             crowd = np.ones(len(pairs))
         else:
             around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
-            crowd = _copy_background(pairs, around, len(self.at))
-            scene &= ~(copy & (crowd <= CROWDED) & (pairs.tone > CROWDED_TONE))
-            copy &= scene & (pairs.difference <= _limit(crowd))
-            crowd = _scene_background(pairs, around, copy, len(self.at))
-        scene &= copy | (pairs.difference <= _limit(crowd))
+            same = copy & (pairs.tone <= SAME_TONE)
+            crowd = _background(pairs, around, scene, same, len(self.at))
+            scene &= pairs.difference <= _limit(crowd, pairs.tone)
+            copy &= scene
         level = np.where(copy, "remove", np.where(scene, "group", "look_alike"))
         return pd.DataFrame(
             {
@@ -245,7 +246,7 @@ class Verifier:
             one, other = (details[int(side[pair])] for side in ends)
             if not one or not other:
                 return NO_AGREEMENT
-            return compare_details(one, other, int(turn[pair]), warps[pair])
+            return compare_details(one, other, int(turn[pair]), warps[pair], similarity is not None)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             jobs = threads.map(agreement, range(len(left)))
@@ -304,38 +305,36 @@ def _without(pairs: Indices, others: Indices) -> Indices:
     return kept
 
 
-def _limit(background: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.maximum(RATIO * background, LEAST_DIFFERENCE)
+def _limit(crowd: NDArray[np.float64], tone: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return up to which difference a pair stands out from its crowd."""
+    other = (crowd <= CROWDED) & (tone > CROWDED_TONE)
+    limit = np.where(other, OTHER_TONE_RATIO * crowd, np.maximum(RATIO * crowd, LEAST_DIFFERENCE))
+    return np.where(crowd < NO_CROWD, limit, np.inf)
 
 
-def _copy_background(pairs: Comparison, around: Comparison, count: int) -> NDArray[np.float64]:
-    """Return for each pair by how much a crowd differs that speaks against one exposure.
-
-    A file may have many copies: only as many as no one would make are a crowd, or an eighth of a
-    sample of the whole set.
-    """
-    crowd = max(CROWD, round(CROWD_SHARE * count))
-    picked = np.linspace(0, count - 1, min(SAMPLE, count)).astype(np.int64)
-    sampled = np.zeros(count, bool)
-    sampled[picked] = True
-    near = _nth_difference(pairs, around, crowd, np.arange(count), None)
-    far = _nth_difference(pairs, around, SAMPLE_CROWD, np.arange(count), sampled)
-    return np.minimum(near, far)
-
-
-def _scene_background(
-    pairs: Comparison, around: Comparison, copy: NDArray[np.bool_], count: int
+def _background(
+    pairs: Comparison,
+    around: Comparison,
+    scene: NDArray[np.bool_],
+    copy: NDArray[np.bool_],
+    count: int,
 ) -> NDArray[np.float64]:
-    """Return for each pair by how much a crowd differs that speaks against one scene.
+    """Return for each pair by how much the crowd of look-alikes around it differs, 1: no crowd.
 
     Copies of one exposure count once. Where hardly any image has a crowd around it, the few that do
     are one scene seen many times; else the set is one of look-alikes.
     """
     own = _components(count, pairs.left[copy], pairs.right[copy])
-    crowd = _nth_difference(pairs, around, CROWD, own, None)
+    # But what resembles more outside than inside is no set of copies: it is one kind of thing.
+    one, other = own[pairs.left[scene]], own[pairs.right[scene]]
+    inside = np.bincount(one[one == other], minlength=count)
+    ends = np.concatenate([one[one != other], other[one != other]])
+    open_ = np.bincount(ends, minlength=count) > inside
+    own = np.where(open_[own], count + np.arange(count), own)
+    crowd = _nth_difference(pairs, around, CROWD, own)
     alike = (crowd < 1 - SCENE_DETAIL) & (pairs.difference < 1 - SCENE_DETAIL)
     ends = np.concatenate([pairs.left[alike], pairs.right[alike]])
-    if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), CROWD):
+    if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), LEAST_CROWDED):
         return crowd
     return np.ones(len(pairs))
 
@@ -345,12 +344,11 @@ def _nth_difference(
     around: Comparison,
     rank: int,
     own: Indices,
-    among: NDArray[np.bool_] | None,
 ) -> NDArray[np.float64]:
     """Return for each pair the `rank`-th smallest difference from either of the two to others.
 
     own: a number for each image; images of one number count once, and those of the pair itself do
-    not count. among: which images count at all. 1 where there are not so many.
+    not count. 1 where there are not so many.
     """
     result = np.ones(len(pairs))
     ends = [(one.left, one.right) for one in (pairs, around)]
@@ -364,8 +362,6 @@ def _nth_difference(
                 "difference": np.concatenate([values, values]),
             }
         )
-        if among is not None:
-            table = table[among[table["other"].to_numpy()]]
         table = table.assign(own=own[table["other"].to_numpy()])
         table = table[table["own"] != own[table["image"].to_numpy()]]
         table = table.sort_values(["difference", "image", "own"], kind="stable")

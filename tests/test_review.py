@@ -127,10 +127,11 @@ def judged(level: str, similarity: float, detail: float, background: float = 0.0
         (judged("remove", 0.85, 1.0), 1.0),  # on that of similarity
         (judged("remove", 0.97, 0.98), 0.4),  # the worse of 0.2 and 0.4
         (judged("remove", 1.0, 0.98, 0.9), 0.8),  # a crowd asks for more: 0.975
-        (judged("group", 1.0, 0.75), 1.0),  # a quarter of what nobody reaches
+        (judged("group", 1.0, 0.68), 1.0),
+        (judged("group", 1.0, 0.84, 0.3), 0.5),  # nobody comes near: no crowd
         (judged("group", 0.86, 1.0), 0.5),
         (judged("group", 1.0, 0.95, 0.6), 0.5),  # 0.9 is needed beside a crowd at 0.6
-        (judged("look_alike", 1.0, 0.5), 0.5),
+        (judged("look_alike", 1.0, 0.36), 0.5),
         (judged("look_alike", 1.0, 0.8, 0.6), 0.5),
         (judged("look_alike", 0.86, 1.0), 2.0),  # what the table holds would do
     ],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages.lib.verification import (
     COPY_DETAIL,
     LEAST_DIFFERENCE,
+    NO_CROWD,
     RATIO,
     SAME_TONE_DETAIL,
     SCENE_DETAIL,
@@ -22,16 +23,18 @@ LEAST_COPY_DETAIL = min(COPY_DETAIL[0], SAME_TONE_DETAIL[0])
 def needed_detail(pairs: pd.DataFrame) -> NDArray[np.float64]:
     """Return the detail from which on a pair is a copy (level remove) or one scene (the others).
 
-    A pair must agree better than the crowd of look-alikes around it: it may differ by RATIO of what
-    the crowd differs by.
+    Where a crowd of look-alikes agrees with one of the two, the pair must stand out from it: it may
+    differ by RATIO of what the crowd differs by. (By less still where its light or color differs,
+    which the table does not hold.)
 
     Parameters
     ----------
     pairs : level and background, as in data/duplicates.csv.
     """
-    of_crowd = 1 - np.maximum(RATIO * (1 - pairs["background"]), LEAST_DIFFERENCE)
+    crowd = 1 - pairs["background"].to_numpy(np.float64)
+    allowed = np.where(crowd < NO_CROWD, np.maximum(RATIO * crowd, LEAST_DIFFERENCE), 1.0)
     own = np.where(pairs["level"] == "remove", LEAST_COPY_DETAIL, SCENE_DETAIL)
-    needed: NDArray[np.float64] = np.maximum(own, of_crowd.to_numpy(np.float64))
+    needed: NDArray[np.float64] = np.maximum(own, 1 - allowed)
     return needed
 
 

@@ -25,7 +25,7 @@ from stages.lib.table import SPLIT, read_table
 from tools.confident_learning import doubtful_labels, noise_estimate
 from tools.crossval import FOLDER
 from tools.out_of_fold import OutOfFold, from_crossval, from_features
-from tools.pages import write_page
+from tools.pages import decision_content, write_page
 
 AUDIT = Path("report/audit")
 SIDE = 192  # pixels of an embedded picture's longer side
@@ -102,7 +102,8 @@ def main() -> None:
     if wanted.limit < 1:
         raise InputError(f"--limit must be at least 1, got {wanted.limit}")
     split = read_table(Path("data/split.parquet"), SPLIT)
-    decided = set() if wanted.all else set(read_overrides().relabel)
+    overrides = read_overrides()
+    decided = set() if wanted.all else set(overrides.relabel)
     found = choose_source(wanted, split)
     table = doubts_table(found, decided)
     shown = table.head(wanted.limit)
@@ -128,6 +129,7 @@ def main() -> None:
             agreed=agreed,
             how=found.how,
             labels=found.names,
+            **decision_content("audit", split["image_id"], overrides),
         )
     summarise(
         "audit",

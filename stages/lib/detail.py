@@ -34,6 +34,7 @@ NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two sm
 # the others.
 DISAGREES, FALLS_BEHIND = 0.4, 0.3
 LARGEST_REGION = 0.45  # share of the cells with texture that captions and frames may cover
+SMALL_SIDE = 40  # pixels: below, the thumbnail holds all there is
 WELL_LAID, QUARTER = 0.8, DETAIL_SIDE // 4  # median over the cells; pixels
 FULL_SIDE = 72  # pixels: of a smaller image, texture at 128 is what interpolation made up
 # Standard deviation of chroma, of 255: below the first an image has no color to compare, below the
@@ -104,6 +105,8 @@ def compare_details(
     side = min(one_side, other_side)
     everywhere = np.full(one[0].shape, 255, np.uint8)
     start = _scaled(warp)
+    if side < SMALL_SIDE:  # the thumbnails, which hold all there is, have been laid already
+        return _agree(one, other, start, side)[0] if thorough else NO_AGREEMENT._replace(side=side)
     place = _refine(one[0], other[0], start, everywhere)
     found, differing = _agree(one, other, place, side)
     if not thorough:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.lib.detail import FULL_SIDE, encode_detail
+from stages.lib.detail import FULL_SIDE, SMALL_SIDE, encode_detail
 from stages.lib.framing import without_frame
 from stages.lib.images import THUMBNAIL_BYTES, Picture, thumbnail
 from stages.lib.neighbours import descriptors
@@ -26,7 +26,7 @@ from stages.lib.registration import (
 )
 from stages.lib.table import ACROSS
 from stages.lib.thumbnails import Thumbnails
-from stages.lib.verification import SMALL_SIDE, Comparison, Verifier
+from stages.lib.verification import Comparison, Verifier
 
 Rows = NDArray[np.int64]
 

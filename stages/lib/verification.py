@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.lib.detail import BANDS, NO_AGREEMENT, Agreement, compare_details, local_band
+from stages.lib.detail import (
+    BANDS,
+    NO_AGREEMENT,
+    SMALL_SIDE,
+    Agreement,
+    compare_details,
+    local_band,
+)
 from stages.lib.neighbours import Descriptors, nearest_neighbours
 from stages.lib.progress import track
 from stages.lib.registration import coarse_similarity, registered_similarity
@@ -27,8 +34,6 @@ Read = Callable[[Sequence[int]], dict[int, bytes]]
 
 LEVELS = ("remove", "group", "look_alike")
 
-# Sides in pixels. Below SMALL the thumbnail holds all there is, and its similarity decides.
-SMALL_SIDE = 40
 # Another exposure of the same scene: what of the detail must agree. Read off 12 sets of look-alikes
 # and planted copies, see benchmarks/README.md.
 SCENE_DETAIL = 0.68  # correlation in the finest band that both images hold
@@ -57,6 +62,7 @@ SHARP, CONTENT, ONE_CONTENT, CONTENT_SLOPE = 0.98, 0.03, 0.93, 0.4
 SAMPLE = 64  # images of the set, the same for all
 NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
+MET_DIFFERENCE = 0.15  # up to which a neighbor that nothing proposed counts as a pair
 ONE_SCENE_SHARE = 0.0125  # of the set, that may show one scene
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
 NO_CROWD = 0.6  # a crowd that differs by more resembles neither of the two
@@ -228,7 +234,8 @@ class Verifier:
         crowd = np.ones(len(pairs))
         if scene.any():
             around = self._around(pairs, np.unique(np.concatenate([left[scene], right[scene]])))
-            pairs = pairs.joined(around.rows(around.similarity >= group_similarity))
+            met = around.difference <= MET_DIFFERENCE
+            pairs = pairs.joined(around.rows(met & (around.similarity >= group_similarity)))
             copy = pairs.shows_one_exposure(remove_similarity)
             scene = pairs.shows_one_scene(group_similarity) | copy
             same = copy & (pairs.tone <= SAME_TONE)

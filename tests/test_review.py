@@ -14,6 +14,7 @@ import pytest
 from stages import clean
 from stages.lib.errors import InputError
 from stages.lib.overrides import Overrides, read_overrides
+from stages.lib.similarity import name_pair
 from stages.lib.table import (
     CLEAN,
     CLUSTERS,
@@ -25,7 +26,7 @@ from stages.lib.table import (
     write_table,
 )
 from tools import review
-from tools.doubt import doubt, name_pair
+from tools.doubt import doubt
 from tools.pages import decision_content
 from tools.review import count_words
 from tools.review_clusters import STRIP, WHOLE, choose_clusters, choose_members, refused_pairs

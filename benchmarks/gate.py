@@ -155,7 +155,7 @@ CASES = [
     ),
     Case(
         "a split that leaks because nobody looks",
-        lambda project: project.set(clean__group_similarity=0.84, split__leak_similarity=0.99),
+        lambda project: project.set(clean__group_similarity=0.84, clean__neighbours=0),
         REGRESSION,
     ),
     Case("30 % of the data lost", lambda project: project.lose(0.3), REGRESSION),

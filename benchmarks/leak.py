@@ -153,7 +153,7 @@ def read_files(project: Path) -> pd.DataFrame:
     data = project / "data"
     kept = read_table(data / "clean.parquet", CLEAN)
     scan, _ = read_scan(data / "scan.parquet")
-    rows = split.add_duplicates_back(kept, scan, read_table(data / "removed.csv", REMOVED))
+    rows = split.restore_duplicates(kept, scan, read_table(data / "removed.csv", REMOVED))
     rows = rows[["uri", "image_id", "label", "group_id"]].assign(official_split="")
     originals = rows["uri"].str.rpartition(COPY)[0]
     originals = originals.where(originals.isin(rows["uri"]), "")

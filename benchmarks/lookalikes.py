@@ -179,7 +179,7 @@ def judge(files: Files, how: SearchParams) -> tuple[pd.DataFrame, np.ndarray, fl
     labels = pd.DataFrame({"label": [label for _, label, _ in files], "clip": ""})
     first = pd.factorize(rows["image_id"])[0]
     picture = pd.Series(np.arange(len(rows))).groupby(first).transform("min").to_numpy(np.int64)
-    return pairs, join_groups(len(rows), all_ties(labels, picture, pairs)), seconds
+    return pairs, join_groups(picture, all_ties(labels, picture, pairs)), seconds
 
 
 def as_it_is(name: str, files: Files, how: SearchParams) -> tuple[str, pd.DataFrame]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from stages.lib import duplicates
 from stages.lib.detail import encode_detail
-from stages.lib.duplicates import PAIR_COLUMNS, SearchParams, find_duplicates
+from stages.lib.duplicates import PAIR_COLUMNS, Proposer, SearchParams, find_duplicates
 from stages.lib.hashing import is_flat, perceptual_hashes
 from stages.lib.images import THUMBNAIL_BYTES, thumbnail, to_grey
 from stages.lib.neighbours import DIMENSIONS
@@ -181,11 +181,19 @@ def test_hashes_find_the_copies_that_have_too_many_neighbours(textured_picture: 
     copies = [faded(picture, textured_picture(1), share / 100) for share in range(6)]
     pairs = list(combinations(range(6), 2))
 
-    both = found_in(table_of(*copies), neighbours=1)
-    neighbours_alone = found_in(far_hashes(table_of(*copies)), neighbours=1)
+    proposer = Proposer(*table_of(*copies), params_of(neighbours=1))
 
-    assert both == pairs
-    assert set(neighbours_alone) < set(pairs)
+    assert {(left, right) for left, right, _ in proposer.by_hash().tolist()} == set(pairs)
+    assert {(left, right) for left, right, _ in proposer.by_neighbors().tolist()} < set(pairs)
+
+
+def test_who_resembles_a_paired_image_is_compared_with_it_too(textured_picture: Texture) -> None:
+    picture = textured_picture(0)
+    copies = [faded(picture, textured_picture(1), share / 100) for share in range(6)]
+
+    found = found_in(far_hashes(table_of(*copies)), neighbours=1)
+
+    assert found == list(combinations(range(6), 2))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -44,7 +44,7 @@ COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the c
 COPY_FINE, COPY_NOISE = 0.96, 0.4
 SAME_TONE = 2.5  # of 255
 SAME_TONE_DETAIL = (0.95, 0.995, 0.999)
-SAME_TONE_FINE, SAME_TONE_INSIDE = 0.8, 0.01
+SAME_TONE_FINE, SAME_TONE_NOISE, SAME_TONE_INSIDE = 0.8, 0.7, 0.01
 COPY_COLOR = 0.8
 COPY_COLOR_ERROR = 12.0  # of 255, of any cell
 LOST_BAND, LOST_FINE = 0.6, 0.35  # log ratio of energies from which a band is lost by one of two
@@ -159,7 +159,7 @@ class Comparison:
         same = (np.stack(levels, axis=1) >= enough).all(axis=1)
         least = np.where(kept_tone, SAME_TONE_FINE, COPY_FINE)
         fine = self._of(self.correlation, self._fine) >= least
-        fine |= self._fine_lost(COPY_NOISE)
+        fine |= np.where(kept_tone, self._fine_lost(SAME_TONE_NOISE), self._fine_lost(COPY_NOISE))
         apart = np.where(kept_tone, SAME_TONE_INSIDE, 0)
         whole = same & fine & ~self.lost & (self.inside <= apart) & (self.color >= COPY_COLOR)
         whole &= self.color_error <= COPY_COLOR_ERROR

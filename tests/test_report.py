@@ -772,7 +772,7 @@ def test_the_page_counts_what_was_removed_grouped_and_left_alone(
     text = make_page().text
 
     assert "Left out as copies 2 images" in text
-    assert "Only grouped: both stay, on one side 1 pair" in text
+    assert "Only grouped: kept on one side 1 pair" in text
     assert "Look-alikes, nothing done 1 pair" in text
     assert "too few to join" not in text
     assert "Pairs that are right, by estimate unknown" in text
@@ -797,10 +797,12 @@ def test_the_precision_of_the_pairs_says_what_it_rests_on(
 
     text = Page(report.PAGE.read_text(encoding="utf-8")).text
     assert f"Pairs that are right, by estimate 95.0% ({low:.1%} to 99.0%)" in text
-    assert "1 of the 2 pairs that were removed or grouped (exact copies aside) lies across" in text
+    assert (
+        "1 of the 2 pairs judged to be copies or one scene (exact copies aside) lies across" in text
+    )
     assert f"Two different things would do so as often as {base}" in text
     assert ("the labels say next to nothing here" in text) == (low == 0.2)
-    assert "Only grouped: both stay, on one side 0 pairs" in text
+    assert "Only grouped: kept on one side 0 pairs" in text
     assert "too few to join two groups 1 pair" in text
 
 

@@ -1,8 +1,9 @@
 """Writes one page for people: what came in, what went and why, how far the figure can be trusted.
 
-Reads:  metrics, metrics/plots, data/removed.csv, data/clusters.csv, data/clean.parquet,
-        data/split.parquet, data/predictions.parquet, data/mistakes.csv, data/grad_cam.npy,
-        data/raw, data/dataset (train, never test), models/classifier (its description), params.yaml
+Reads:  metrics, metrics/plots, data/removed.csv, data/duplicates.csv, data/clusters.csv,
+        data/clean.parquet, data/split.parquet, data/predictions.parquet, data/mistakes.csv,
+        data/grad_cam.npy, data/raw, data/dataset (train, never test), models/classifier (its
+        description), params.yaml
 Writes: report/index.html
 """
 
@@ -48,7 +49,23 @@ from stages.lib.results import (
     run_params,
     worst_mistakes,
 )
-from stages.lib.table import CLEAN, CLUSTERS, MISTAKES, PREDICTIONS, REMOVED, SPLIT, read_table
+from stages.lib.similarity import (
+    check_pairs,
+    largest_group,
+    name_ties,
+    pair_details,
+    similarity_facts,
+)
+from stages.lib.table import (
+    CLEAN,
+    CLUSTERS,
+    DUPLICATES,
+    MISTAKES,
+    PREDICTIONS,
+    REMOVED,
+    SPLIT,
+    read_table,
+)
 
 PAGE = Path("report/index.html")
 TEMPLATES = Path(__file__).parent / "lib" / "templates"
@@ -77,6 +94,7 @@ def require_one_run(
     metrics: dict[str, dict[str, Any]],
     kept: pd.DataFrame,
     removed: pd.DataFrame,
+    duplicates: pd.DataFrame,
     split: pd.DataFrame,
     predictions: pd.DataFrame,
     mistakes: pd.DataFrame,
@@ -88,6 +106,7 @@ def require_one_run(
     held_back = metrics["split"]["test_fingerprint"]
     right, wrong = int(predictions["correct"].sum()), evaluate["n"] - evaluate["correct"]
     for name, told, source, found in (
+        *check_pairs(clean, duplicates),
         ("clean.removed", clean["removed"], "data/removed.csv", len(removed)),
         ("clean.kept", clean["kept"], "data/split.parquet", len(stayed)),
         ("evaluate.n", evaluate["n"], "data/predictions.parquet", len(predictions)),
@@ -164,17 +183,23 @@ def require_files() -> None:
 
 def main() -> None:
     """Gather what the stages wrote, and write the page."""
-    params = load_params(Params, "report")
+    params, all_params = load_params(Params, "report"), read_params_file(PARAMS_FILE)
     require_files()
     metrics = {name: read_metrics(name) for name in STAGES}
     plots = {name: read_plot(name) for name in TABLES}
     removed = read_table(Path("data/removed.csv"), REMOVED)
     kept = read_table(Path("data/clean.parquet"), CLEAN)
+    duplicates = read_table(Path("data/duplicates.csv"), DUPLICATES)
     clusters = read_table(Path("data/clusters.csv"), CLUSTERS)
     split = read_table(Path("data/split.parquet"), SPLIT)
     predictions = read_table(Path("data/predictions.parquet"), PREDICTIONS)
     mistakes = read_table(Path("data/mistakes.csv"), MISTAKES)
-    require_one_run(metrics, kept, removed, split, predictions, mistakes)
+    require_one_run(metrics, kept, removed, duplicates, split, predictions, mistakes)
+    # Of clean's own section: clean has checked it, and its module would be a dependency.
+    copies_group = all_params["clean"]["near_duplicates"] == "group"
+    labels = pd.concat([kept, removed]).set_index("uri")["label"]
+    ties = name_ties(clusters, duplicates, labels, copies_group)
+    largest = largest_group(metrics["clean"], kept, all_params["clean"]["largest_group"])
     ways = class_ways(plots["files"], plots["classes"], plots["split"], plots["balance"])
     pictures, index = load_split("train", verify=False)
     text = render(
@@ -191,11 +216,14 @@ def main() -> None:
         classes=with_samples(ways, split),
         stations=station_rows(ways),
         drawn_ways=largest_and_smallest(ways),
-        removed=removed_groups(removed, kept, params.pairs),
+        removed=removed_groups(removed, kept, params.pairs, pair_details(duplicates)),
         flagged=flagged_groups(kept),
         flag_warnings=flag_warnings(metrics["clean"]),
-        clusters=cluster_rows(clusters, removed),
+        clusters=cluster_rows(clusters, removed, ties),
         cluster_count=len(clusters),
+        copies_group=copies_group,
+        similarity=similarity_facts(metrics["clean"], duplicates),
+        largest_group=largest and {**largest, "shown": with_tiles(largest["shown"])},
         preprocessing=load_preprocessing(DATASET),
         samples=before_after_rows(kept, pictures, index),
         families=family_rows(plots["balance"], pictures, index, params.samples),
@@ -209,7 +237,7 @@ def main() -> None:
         top_k=plots["top_k"].to_dict("records"),
         mistakes=worst_mistakes(mistakes, np.load(PAINTED), params.mistakes),
         drawn=with_tiles(drawn(predictions, metrics["evaluate"]["test_fingerprint"])),
-        params=run_params(read_params_file(PARAMS_FILE), (*STAGES, "report")),
+        params=run_params(all_params, (*STAGES, "report")),
     )
     with replacing(PAGE) as unfinished:
         unfinished.write_text(text, encoding="utf-8", newline="\n")

@@ -27,9 +27,11 @@ from stages.lib.metrics import read_metrics, write_metrics, write_plot
 from stages.lib.quality import FLAGS
 from stages.lib.report_pictures import choose_families, choose_removed, file_tile, make_tile
 from stages.lib.seeds import rng_for
+from stages.lib.similarity import name_ties
 from stages.lib.table import (
     CLEAN,
     CLUSTERS,
+    DUPLICATES,
     INDEX,
     MISTAKES,
     PREDICTIONS,
@@ -39,9 +41,11 @@ from stages.lib.table import (
     read_table,
     write_table,
 )
+from stages.lib.tally import clean_metrics, summary
 
 HOSTILE = "<script>alert('label')</script> & \"co\""
 PARAMS = """\
+clean: {near_duplicates: remove, largest_group: 0.05}
 train: {epochs: 2, options: {note: "<i>deep</i>"}}
 report: {pairs: 24, mistakes: 24, samples: 2}
 """
@@ -61,6 +65,8 @@ class Run:
     flagged: bool = True
     dark: int = 0
     not_comparable: int = 0
+    group: int = 1
+    group_labels: int = 1
     leaky: bool = False
     folds: int = 0
     channels: int = 3
@@ -82,6 +88,7 @@ class Run:
             split = pd.concat([split, self._put_back(removed)], ignore_index=True)
             write_table(Path("data/split.parquet"), split, SPLIT)
         write_table(Path("data/clusters.csv"), self._clusters(split), CLUSTERS)
+        write_table(Path("data/duplicates.csv"), self._duplicates(split), DUPLICATES)
         self._write_dataset(split)
         predictions = self._predictions(split)
         write_table(Path("data/predictions.parquet"), predictions, PREDICTIONS)
@@ -195,6 +202,11 @@ class Run:
         usual |= {"colour": "colour", "orientation": 1, "verdict": "ok", "reason": ""}
         usual |= {"brightness": 0.5, "brightness_low": 0.2, "brightness_high": 0.9}
         usual |= {"sharpness": 900.0, "entropy": 7.0, "phash": 0, "phash_mirrored": 0}
+        if self.group > 1:  # images in turn of the first labels
+            turn = split.groupby("label").cumcount() * 100 + split["label"].factorize()[0]
+            turn = turn[split["label"].isin(self.labels[: self.group_labels])]
+            split = split.copy()
+            split.loc[turn.sort_values().index[: self.group], "group_id"] = "one group"
         kept = split.assign(**usual, width=64, height=48, flags="", comparable=True)
         if self.flagged:
             dim = [0.31, 0.12, 0.22]
@@ -210,6 +222,20 @@ class Run:
             ("b" * 16, 7, 5, self.labels[0], kept, "data/raw/class0/near.png", 0.9512),
         ]
         return pd.DataFrame(rows if self.with_removed else [], columns=list(CLUSTERS.columns))
+
+    def _duplicates(self, split: pd.DataFrame) -> pd.DataFrame:
+        """Return a copy with its original, equal bytes, one scene taken twice and look-alikes."""
+        kept = split["uri"][0]
+        rows = [
+            (kept, "data/raw/class0/near.png", "o", "n", 0.9512, 0.9876, 0.0, "remove"),
+            (kept, "data/raw/class0/same.png", "o", "o", 1.0, 1.0, 0.0, "remove"),
+            (split["uri"][1], split["uri"][2], "p", "q", 0.81, 0.77, 0.0, "group"),
+            (split["uri"][1], split["uri"][3], "p", "r", 0.74, 0.6, 0.5, "look_alike"),
+        ]
+        ends = ["left_uri", "right_uri", "left_id", "right_id"]
+        columns = [*ends, "similarity", "detail", "background", "level"]
+        table = pd.DataFrame(rows if self.with_removed else [], columns=columns)
+        return table.assign(mirrored=False, rotation=0, distance=3)
 
     def _write_dataset(self, split: pd.DataFrame) -> None:
         rows = split[["split", "uri", "image_id", "label", "unit"]]
@@ -302,6 +328,14 @@ class Run:
             "groups": 1234,
             "flagged": flagged,
             "not_comparable": self.not_comparable,
+            "exact_duplicates": 1,
+            "near_duplicates": 1,
+            "pairs": 2 * self.with_removed,
+            "look_alike_pairs": 1 * self.with_removed,
+            "ties_not_joined": 0,
+            "largest_group": self.group,
+            "largest_group_share": round(self.group / (len(self.labels) * self.per_class), 4),
+            "largest_group_labels": self.group_labels,
             **{f"flag_{flag}": self.dark if flag == "dark" else 0 for flag in FLAGS},
         }
         write_metrics("clean", clean)
@@ -671,7 +705,7 @@ def test_pairs_show_what_was_left_out_beside_what_was_kept(make_page: Callable[.
         "Left out, labelled cat",
         "Kept, labelled cat",
     ]
-    assert "Similarity 0.9512" in near["text"]
+    assert "Detail agrees to 98.8%, similarity 0.9512" in " ".join(near["text"].split())
     kept_id = sha256_hex(Path("data/raw/class0/<b>0.png").read_bytes())
     assert near["text"].count(kept_id[:8]) == 2  # the fixture's near copy has the same bytes
     conflict = next(figure for figure in page.figures if "left.png" in figure["text"])
@@ -720,16 +754,119 @@ def test_clusters_are_shown_by_their_weakest_tie_the_largest_first(
 ) -> None:
     page = make_page()
 
-    assert "3 clusters of two pictures or more" in page.text
-    figures = [figure for figure in page.figures if " pictures " in figure["text"]]
+    assert "3 clusters of two images or more" in page.text
+    figures = [figure for figure in page.figures if " images " in figure["text"]]
     texts = [" ".join(figure["text"].split()) for figure in figures]
     assert len(texts) == 3
-    assert "near.png 7 pictures 5 kept cat Weakest similarity 0.9512" in texts[0]
+    assert "near.png 7 images 5 kept cat Weakest tie: copy, similarity 0.9512" in texts[0]
     alts = ["Kept, one end of the weakest tie", "Left out, one end of the weakest tie"]
     assert [image["alt"] for image in figures[0]["images"]] == alts
-    assert "3 pictures 1 kept cat, dog Weakest similarity 0.9000" in texts[1]
-    assert texts[2] == "2 pictures 2 kept cat Frames of one clip"
+    assert "3 images 1 kept cat, dog Weakest tie: similarity 0.9000" in texts[1]
+    assert texts[2] == "2 images 2 kept cat Frames of one clip"
     assert not figures[2]["images"]
+
+
+def test_the_page_counts_what_was_removed_grouped_and_left_alone(
+    make_page: Callable[..., Page],
+) -> None:
+    text = make_page().text
+
+    assert "Left out as copies 2 images" in text
+    assert "Only grouped: kept on one side 1 pair" in text
+    assert "Look-alikes, nothing done 1 pair" in text
+    assert "too few to join" not in text
+    assert "Pairs that are right, by estimate unknown" in text
+    assert "it would need look-alikes that lie across two labels" in text
+
+
+@pytest.mark.parametrize(("alike", "base"), [(29, "two images drawn at random"), (30, "the 30")])
+@pytest.mark.parametrize("low", [0.2, 0.8])
+def test_the_precision_of_the_pairs_says_what_it_rests_on(
+    make_page: Callable[..., Page], alike: int, base: str, low: float
+) -> None:
+    make_page()
+    precision = {"pair_precision": 0.95, "pair_precision_low": low, "pair_precision_high": 0.99}
+    counts = {"pairs_across_labels": 1, "look_alike_pairs": alike, "ties_not_joined": 1}
+    write_metrics("clean", read_metrics("clean") | precision | counts)
+    pairs = read_table(Path("data/duplicates.csv"), DUPLICATES)
+    last = pairs[pairs["level"] == "look_alike"]
+    more = [last.assign(right_uri=f"data/raw/{n}") for n in range(alike - 1)]
+    write_table(Path("data/duplicates.csv"), pd.concat([pairs, *more]), DUPLICATES)
+
+    report.main()
+
+    text = Page(report.PAGE.read_text(encoding="utf-8")).text
+    assert f"Pairs that are right, by estimate 95.0% ({low:.1%} to 99.0%)" in text
+    assert (
+        "1 of the 2 pairs judged to be copies or one scene (exact copies aside) lies across" in text
+    )
+    assert f"Two different things would do so as often as {base}" in text
+    assert ("the labels say next to nothing here" in text) == (low == 0.2)
+    assert "Only grouped: kept on one side 0 pairs" in text
+    assert "too few to join two groups 1 pair" in text
+
+
+@pytest.mark.parametrize(("group", "labels"), [(2, 1), (1, 1), (6, 3)])
+def test_the_largest_group_is_named_with_its_share_its_labels_and_its_images(
+    make_page: Callable[..., Page], group: int, labels: int
+) -> None:
+    page = make_page(group=group, group_labels=labels)
+
+    noun = "label" if labels == 1 else "labels"
+    images = "image" if group == 1 else "images"
+    share = {1: "4.2%", 2: "8.3%", 6: "25.0%"}[group]
+    assert f"Largest group {group} {images} ({share} of those kept, {labels} {noun})" in page.text
+    shown = [figure for figure in page.figures if "In the largest group" in str(figure["images"])]
+    assert len(shown) == (group if group > 1 else 0)
+    assert ("A large group." in page.text) == (group == 6)
+    if labels == 3:
+        assert "All of 6 kept images shown, of each label in turn: cat 2, dog 2, owl 2" in page.text
+        texts = [figure["text"].strip()[:3] for figure in shown]
+        assert texts == ["cat", "dog", "owl", "cat", "dog", "owl"]
+
+
+@pytest.mark.parametrize(
+    ("size", "labels", "words"),
+    [(1, 1, ""), (1200, 1, "; largest group 1,200 images (37.5%, 1 label)"), (9, 4, "4 labels)")],
+)
+def test_the_closing_line_of_clean_names_the_largest_group(
+    make_page: Callable[..., Page], size: int, labels: int, words: str
+) -> None:
+    make_page()
+    columns = {name: pd.Series(dtype="str") for name in ("reason", "rule")}
+    kept = read_table(Path("data/clean.parquet"), CLEAN)
+    counts: dict[str, Any] = dict(clean_metrics(kept, pd.DataFrame(columns)))
+    share = {"largest_group_share": 0.375}
+
+    line = summary(counts | share | {"largest_group": size, "largest_group_labels": labels})
+
+    assert words in line
+    assert ("largest group" in line) == (size > 1)
+
+
+def test_pairs_of_another_run_are_refused(make_page: Callable[..., Page]) -> None:
+    make_page()
+    pairs = read_table(Path("data/duplicates.csv"), DUPLICATES)
+    write_table(Path("data/duplicates.csv"), pairs[pairs["level"] != "group"], DUPLICATES)
+
+    with pytest.raises(InputError, match=r"clean\.pairs is 2, but data/duplicates\.csv says 1"):
+        report.main()
+
+
+def test_where_copies_are_kept_a_weakest_tie_may_be_one() -> None:
+    ends = {"weakest_left_uri": ["a", ""], "weakest_right_uri": ["b", ""]}
+    pair = {"left_uri": ["a"], "right_uri": ["b"], "left_id": ["1"], "right_id": ["2"]}
+    pairs = pd.DataFrame({**pair, "level": "group", "mirrored": True})
+    labels = pd.Series({"a": "x", "b": "y"})
+
+    named = [
+        name_ties(pd.DataFrame(ends), pairs, labels, copies)[("a", "b")] for copies in (False, True)
+    ]
+
+    assert named == [
+        "same scene, mirrored, under two labels",
+        "copy or same scene, mirrored, under two labels",
+    ]
 
 
 def test_a_conflict_decided_by_a_majority_may_name_nobody(make_page: Callable[..., Page]) -> None:
@@ -750,7 +887,7 @@ def test_a_page_without_flags_and_clusters_says_so(make_page: Callable[..., Page
     text = make_page(with_removed=False, flagged=False).text
 
     assert "0 kept pictures bear a flag" in text
-    assert "Nothing: no two pictures resemble each other." in text
+    assert "Nothing: no two images are copies or show one scene." in text
 
 
 def test_a_page_without_removals_and_mistakes_says_so(make_page: Callable[..., Page]) -> None:
@@ -895,9 +1032,13 @@ def test_a_leaky_run_says_so_before_its_figure(make_page: Callable[..., Page]) -
     )
     assert "with 1 duplicate put back" in page.text
     assert (
-        "So 5 pairs of pictures that show the same lie on different sides, and 2 of 3" in page.text
+        "So 5 pairs of images that are copies or show one scene lie on different sides, and 2 of 3"
+        in page.text
     )
-    assert "2 of 3 test pictures have a twin in train (66.7%)" in page.text
+    assert (
+        "2 of 3 test pictures have a copy or an image of the same scene in train (66.7%)"
+        in page.text
+    )
     assert "<title>Leaky: 66.7%" in page.html
     assert "train 19 validation 3 test 3 left out 5" in page.text
     assert "Leaks between the splits 5" in page.text

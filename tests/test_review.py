@@ -14,6 +14,7 @@ import pytest
 from stages import clean
 from stages.lib.errors import InputError
 from stages.lib.overrides import Overrides, read_overrides
+from stages.lib.similarity import name_pair
 from stages.lib.table import (
     CLEAN,
     CLUSTERS,
@@ -25,7 +26,7 @@ from stages.lib.table import (
     write_table,
 )
 from tools import review
-from tools.doubt import doubt, name_pair
+from tools.doubt import doubt
 from tools.pages import decision_content
 from tools.review import count_words
 from tools.review_clusters import STRIP, WHOLE, choose_clusters, choose_members, refused_pairs
@@ -183,7 +184,7 @@ def test_where_copies_only_group_a_pair_of_the_group_may_be_a_copy(make_page: Pa
     review.main()
 
     text = text_of(Path("report/review.html").read_text(encoding="utf-8"))
-    assert "1 pair shows the same scene or a copy (both stay" in text
+    assert "1 pair shows the same scene or a copy (neither goes" in text
     assert "Copies, or the same scene taken twice" in text
 
 
@@ -220,6 +221,19 @@ def test_a_section_says_how_many_pairs_it_does_not_show(
     name: str, exact: list[int], words: str
 ) -> None:
     assert words in count_words(name, pd.DataFrame({"exact": exact}), 3)
+
+
+def test_a_pair_too_weak_to_join_two_groups_says_so(make_page: Pages) -> None:
+    words = "too few to join two large groups"
+    assert words not in make_page()
+    table = read_table(Path("data/duplicates.csv"), DUPLICATES)
+    ends = {"left_uri": "data/raw/a", "right_uri": "data/raw/f", "right_id": "f" * 64}
+    weak = table[table["level"] == "group"].assign(**ends)
+    write_table(Path("data/duplicates.csv"), pd.concat([table, weak]), DUPLICATES)
+
+    review.main()
+
+    assert Path("report/review.html").read_text(encoding="utf-8").count(words) == 1
 
 
 def test_the_count_of_hidden_pairs_stands_on_the_page(make_page: Pages) -> None:

@@ -1,4 +1,4 @@
-"""Says how near a judged pair is to another verdict, and what the pair is, in words.
+"""Says how near a judged pair is to another verdict.
 
 The search decides by more measures than data/duplicates.csv holds; the three that it does hold are
 what doubt is computed from.
@@ -69,25 +69,3 @@ def is_exact(pairs: pd.DataFrame) -> NDArray[np.bool_]:
     """Tell which pairs are files of equal bytes."""
     equal: NDArray[np.bool_] = (pairs["left_id"] == pairs["right_id"]).to_numpy(bool)
     return equal
-
-
-def name_pair(
-    level: str, exact: bool, mirrored: bool, labels: tuple[str, str], copies_group: bool
-) -> str:
-    """Return what a pair is, in words.
-
-    level: of data/duplicates.csv. exact: equal bytes. labels: of the two images, as corrected.
-    copies_group: clean.near_duplicates is group, so that copies have the level group as well.
-    """
-    if level == "look_alike":
-        return "look-alikes, not tied"
-    one_scene = level == "group"
-    kind = "copy or same scene" if copies_group else "same scene"
-    if labels[0] != labels[1]:
-        copies = "exact copies" if exact else "mirrored copies" if mirrored else "copies"
-        if not one_scene:
-            return f"{copies} under two labels (conflict)"
-        return f"{kind}{', mirrored,' if mirrored else ''} under two labels"
-    if one_scene:
-        return f"{kind}, mirrored" if mirrored else kind
-    return "exact copy" if exact else "mirrored copy" if mirrored else "copy"

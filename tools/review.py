@@ -18,6 +18,7 @@ from stages.lib.overrides import read_overrides
 from stages.lib.params import load_params
 from stages.lib.progress import summarise, track
 from stages.lib.report_pictures import file_tile
+from stages.lib.similarity import name_pair
 from stages.lib.table import (
     CLEAN,
     CLUSTERS,
@@ -26,7 +27,7 @@ from stages.lib.table import (
     SCAN,
     read_table,
 )
-from tools.doubt import doubt, is_exact, name_pair, needed_detail
+from tools.doubt import doubt, is_exact, needed_detail
 from tools.pages import decision_content, write_page
 from tools.review_clusters import (
     Rows,

@@ -90,10 +90,20 @@ def warnings(
     ]
 
 
+def is_large_group(metrics: dict[str, Any], limit: float) -> bool:
+    """Tell whether the largest group is one to warn of: more than `limit` (a share) of the kept
+    images, or under many labels.
+    """
+    if metrics["largest_group"] < MANY_LABELS:
+        return False
+    large = metrics["largest_group_share"] > limit
+    return bool(large or metrics["largest_group_labels"] >= MANY_LABELS)
+
+
 def _of_largest_group(metrics: dict[str, Any], kept: pd.DataFrame, limit: float) -> list[str]:
     size, share = metrics["largest_group"], metrics["largest_group_share"]
     labels = metrics["largest_group_labels"]
-    if size < MANY_LABELS or (share <= limit and labels < MANY_LABELS):
+    if not is_large_group(metrics, limit):
         return []
     example = kept.loc[kept["group_id"] == kept["group_id"].value_counts().index[0], "uri"]
     return [

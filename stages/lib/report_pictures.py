@@ -130,8 +130,13 @@ def _without_mirrored(removed: pd.DataFrame) -> pd.DataFrame:
     return removed[~(answered & (removed["kept_uri"] < removed["uri"]).to_numpy())]
 
 
-def removed_groups(removed: pd.DataFrame, kept: pd.DataFrame, limit: int) -> Rows:
-    """Return per reason how many went, and the chosen cases beside the pictures they resemble."""
+def removed_groups(
+    removed: pd.DataFrame, kept: pd.DataFrame, limit: int, details: dict[frozenset[str], float]
+) -> Rows:
+    """Return per reason how many went, and the chosen cases beside the images they resemble.
+
+    details: by pair of uris, how well their detail agrees; None in a case that is no such pair.
+    """
     chosen = choose_removed(removed, limit)
     involved = pd.concat([removed, kept])[["uri", "label"]]
     labels = involved[involved["uri"].isin(chosen["kept_uri"])].set_index("uri")["label"]
@@ -142,6 +147,7 @@ def removed_groups(removed: pd.DataFrame, kept: pd.DataFrame, limit: int) -> Row
         if other:
             beside = {"label": labels.get(other), "gone": other in gone, "tile": file_tile(other)}
             case |= {f"other_{name}": value for name, value in beside.items()}
+            case["detail"] = details.get(frozenset((case["uri"], other)))
         cases.setdefault(case["reason"], []).append(case)
     counts = removed["reason"].value_counts()
     order = sorted(counts.index, key=lambda reason: (-counts[reason], reason))
@@ -172,8 +178,14 @@ def flagged_groups(kept: pd.DataFrame) -> Rows:
     return sorted(groups, key=lambda group: (-int(group["count"]), str(group["flag"])))
 
 
-def cluster_rows(clusters: pd.DataFrame, removed: pd.DataFrame) -> Rows:
-    """Return the largest clusters of data/clusters.csv with the pictures of their weakest tie."""
+def cluster_rows(
+    clusters: pd.DataFrame, removed: pd.DataFrame, names: dict[tuple[str, str], str]
+) -> Rows:
+    """Return the largest clusters of data/clusters.csv with the images of their weakest tie and
+    what that pair is.
+
+    names: by left and right uri, in words.
+    """
     order = clusters.sort_values(
         ["images", "weakest_similarity", "group_id"], ascending=[False, True, True]
     )
@@ -181,6 +193,7 @@ def cluster_rows(clusters: pd.DataFrame, removed: pd.DataFrame) -> Rows:
     uris = [[row["weakest_left_uri"], row["weakest_right_uri"]] for row in rows]
     gone = set(removed.loc[removed["uri"].isin(sum(uris, [])), "uri"])
     for row, tie in zip(rows, uris, strict=True):
+        row["kind"] = names.get((tie[0], tie[1]), "")
         row["tie"] = [
             {"uri": uri, "gone": uri in gone, "tile": file_tile(uri)} for uri in tie if uri
         ]

@@ -1,5 +1,7 @@
 """Counts what cleaning kept and left out: the metrics, the closing line, the classes."""
 
+from typing import Any
+
 import pandas as pd
 
 from stages.lib.decoding import REASONS
@@ -58,8 +60,11 @@ def clean_metrics(kept: pd.DataFrame, removed: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def summary(counts: dict[str, int]) -> str:
-    """Return in one line how many stay and what the others were."""
+def summary(counts: dict[str, Any]) -> str:
+    """Return in one line how many stay, what the others were and how large the largest group is.
+
+    counts: of `clean_metrics` and, for the group, of `duplicate_metrics`.
+    """
     parts = {
         "corrupt": counts["corrupt"],
         "unsupported": counts["unsupported"],
@@ -80,8 +85,17 @@ def summary(counts: dict[str, int]) -> str:
     blind = counts["not_comparable"]
     unseen = f"; {blind:,} kept but not comparable: too flat, dark or small" if blind else ""
     return (
-        f"kept {counts['kept']:,} of {total:,}: {listing or 'nothing to remove'}{flagged}{unseen}"
+        f"kept {counts['kept']:,} of {total:,}: {listing or 'nothing to remove'}"
+        f"{_largest_group(counts)}{flagged}{unseen}"
     )
+
+
+def _largest_group(counts: dict[str, Any]) -> str:
+    size, labels = counts.get("largest_group", 0), counts.get("largest_group_labels", 0)
+    if size < 2:
+        return ""
+    named = f"{labels} label{'s' if labels > 1 else ''}"
+    return f"; largest group {size:,} images ({counts['largest_group_share']:.1%}, {named})"
 
 
 def class_counts(scan: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from stages.lib.images import Preprocessing, prepare_picture, save_preprocessing
 from stages.lib.keras_runtime import seed_everything
 from stages.lib.metrics import read_metrics
 from stages.lib.models.compact_cnn import compact_cnn
-from stages.lib.table import INDEX, SPLITS, write_table
+from stages.lib.table import CLEAN, INDEX, SPLITS, write_table
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["ant", "bee", "cat"]
@@ -134,6 +134,8 @@ def write_dataset(project: Callable[..., Path]) -> Callable[[str], None]:
         index = pd.DataFrame(rows, columns=["split", "row", "uri", "crc32"])
         index = index.assign(image_id=index["uri"], label=["ant", "bee"] * 18, unit=unit)
         write_table(INDEX_FILE, index.assign(parent_id="", augment_seed=0), INDEX)
+        clean = index[["uri"]].assign(comparable=True)
+        write_table(Path("data/clean.parquet"), clean, CLEAN.only("uri", "comparable"))
         save_preprocessing(Preprocessing(16, 24, "pad", "auto", "grey"), DATASET)
 
     return write

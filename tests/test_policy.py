@@ -271,7 +271,7 @@ UNFIT = [
     (
         {"verdict": "unsupported", "reason": "too_few_levels"},
         "too_few_levels",
-        "scan: unsupported: fewer than 64 gray levels in the range of scan.value_ranges; write the "
+        "scan: unsupported: fewer than 60 gray levels in the range of scan.value_ranges; write the "
         "range that matters there, as {uint16: [0, 4095]}",
     ),
     (

@@ -195,7 +195,7 @@ def test_coarse_is_what_loses_most_of_its_levels_to_the_range() -> None:
     assert is_too_coarse(many, scale_values(many, (0, 65535)))
     assert not is_too_coarse(many, scale_values(many, (0, 4095)))
     assert not is_too_coarse(few, scale_values(few, (0, 65535)))
-    enough = many * np.uint16(2)  # 8,191 of 65,535: 32 levels
+    enough = many * np.uint16(4)  # 16,380 of 65,535: 64 levels
     assert len(np.unique(scale_values(enough, (0, 65535)))) >= MIN_LEVELS
     assert not is_too_coarse(enough, scale_values(enough, (0, 65535)))
 

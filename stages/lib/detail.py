@@ -90,6 +90,12 @@ def encode_detail(pixels: Picture) -> bytes:
     return data
 
 
+def detail_side(data: bytes) -> int:
+    """Return the shorter side of a detail image, read from its header."""
+    height, width = simplejpeg.decode_jpeg_header(data)[:2]
+    return min(int(height), int(width))
+
+
 def compare_details(
     left: bytes, right: bytes, turn: int, warp: NDArray[np.float32], thorough: bool = True
 ) -> Agreement:
@@ -106,7 +112,7 @@ def compare_details(
     everywhere = np.full(one[0].shape, 255, np.uint8)
     start = _scaled(warp)
     if side < SMALL_SIDE:  # the thumbnails, which hold all there is, have been laid already
-        return _agree(one, other, start, side)[0] if thorough else NO_AGREEMENT._replace(side=side)
+        return _agree(one, other, start, side)[0]
     place = _refine(one[0], other[0], start, everywhere)
     found, differing = _agree(one, other, place, side)
     if not thorough:

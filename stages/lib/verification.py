@@ -22,6 +22,7 @@ from stages.lib.detail import (
     SMALL_SIDE,
     Agreement,
     compare_details,
+    detail_side,
     local_band,
 )
 from stages.lib.neighbours import Descriptors, nearest_neighbours
@@ -47,6 +48,7 @@ SCENE_COLOR = 0.5
 # Most copies keep their tone as well, which no second exposure does: they may lose more detail.
 COPY_DETAIL = (0.95, 0.9975, 0.999)  # of the compared band, the next, and the coarsest
 COPY_FINE, COPY_NOISE = 0.96, 0.4
+SMALL_COPY = 0.93  # similarity below which a small image is no certain copy anyway
 SAME_TONE = 2.5  # of 255
 SAME_TONE_DETAIL = (0.95, 0.995, 0.999)
 SAME_TONE_FINE, SAME_TONE_NOISE, SAME_TONE_INSIDE = 0.8, 0.7, 0.01
@@ -73,6 +75,7 @@ CROWDED_SHARE, LEAST_CROWDED = 0.05, 4
 # pair stand out so much the more.
 # Difference of the crowd; of 255; instead of RATIO.
 CROWDED, CROWDED_TONE, OTHER_TONE_RATIO = 0.3, 2.5, 0.06
+COARSE_PART = 8192  # pairs that a thread compares coarsely at a time
 LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
 
 
@@ -271,6 +274,9 @@ class Verifier:
             one, other = (details[int(side[pair])] for side in ends)
             if not one or not other:
                 return NO_AGREEMENT
+            side = min(detail_side(one), detail_side(other))
+            if side < SMALL_SIDE and (similarity is None or known[pair] < SMALL_COPY):
+                return NO_AGREEMENT._replace(side=side)  # the thumbnail decides, and says no copy
             return compare_details(one, other, int(turn[pair]), warps[pair], similarity is not None)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
@@ -318,7 +324,15 @@ class Verifier:
         left, right = np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
         turn = np.zeros(len(ends), np.int64)
         rows = self.at[left], self.at[right]
-        close = coarse_similarity(self.bands, *rows, turn) >= LEAST_COARSE
+        parts = [slice(at, at + COARSE_PART) for at in range(0, len(left), COARSE_PART)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            alike = threads.map(
+                lambda part: coarse_similarity(
+                    self.bands, rows[0][part], rows[1][part], turn[part]
+                ),
+                parts,
+            )
+            close = np.concatenate([np.empty(0, np.float32), *alike]) >= LEAST_COARSE
         return self.compare(left[close], right[close], turn[close], None)
 
 

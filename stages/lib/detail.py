@@ -27,6 +27,7 @@ ALIGN_STEPS, ALIGN_CHANGE = 12, 1e-3
 MARGIN = 10  # pixels of the rim that are not compared: frames, rotated corners, band-pass borders
 LEAST_OVERLAP = 0.25  # of the image
 CELL, STEP = 16, 8  # pixels of a cell in which the images must agree, and between two cells
+GAP = np.ones((1, 3), np.uint8)
 STRIP = 4  # cells: a quarter of a side, in which captions and frames lie
 TEXTURE = 2.0  # variance of a band in a cell below which there is nothing to compare (of 255²)
 NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two small numbers
@@ -261,7 +262,9 @@ def _at_edge(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     strip = np.ones(cells.shape, bool)
     strip[STRIP:-STRIP, STRIP:-STRIP] = False
     explained = np.zeros(cells.shape, bool)
-    count, numbers = cv2.connectedComponents(cells.astype(np.uint8), connectivity=8)
+    # The letters of a caption are parted by plain cells; within the strip they belong together.
+    joined = cv2.morphologyEx((cells & strip).astype(np.uint8), cv2.MORPH_CLOSE, GAP) | cells
+    count, numbers = cv2.connectedComponents(joined.astype(np.uint8), connectivity=8)
     for number in range(1, count):
         region = numbers == number
         rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
@@ -270,7 +273,7 @@ def _at_edge(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
             places.max() < STRIP or places.min() >= side - STRIP for places in (rows, columns)
         )
         if not (region & ~strip).any() and (max(lengths) >= side / 2 or in_corner):
-            explained |= region
+            explained |= region & cells
     return explained
 
 

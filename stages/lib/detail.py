@@ -263,8 +263,9 @@ def _at_edge(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
     strip[STRIP:-STRIP, STRIP:-STRIP] = False
     explained = np.zeros(cells.shape, bool)
     # The letters of a caption are parted by plain cells; within the strip they belong together.
-    joined = cv2.morphologyEx((cells & strip).astype(np.uint8), cv2.MORPH_CLOSE, GAP) | cells
-    count, numbers = cv2.connectedComponents(joined.astype(np.uint8), connectivity=8)
+    closed = cv2.morphologyEx((cells & strip).astype(np.uint8), cv2.MORPH_CLOSE, GAP)
+    joined = cells | (np.asarray(closed) > 0)
+    count, numbers = cv2.connectedComponents(np.asarray(joined, np.uint8), connectivity=8)
     for number in range(1, count):
         region = numbers == number
         rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))

@@ -28,7 +28,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from transforms import CHANGES, changed, rows_of, search_files, search_params  # noqa: E402
+from transforms import CHANGES, changed, rows_of, search_files  # noqa: E402
 
 from stages.clean import Params  # noqa: E402
 from stages.lib.clusters import all_ties, join_groups  # noqa: E402
@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--tiles", type=Path, help="folder of the magnetic tiles")
     parser.add_argument("--montage", type=Path, help="folder for contact sheets")
     wanted = parser.parse_args()
-    how = search_params(load_params(Params, "clean", ROOT / "params.yaml"))
+    how = load_params(Params, "clean", ROOT / "params.yaml").search
     if wanted.tiles:
         tiles(wanted.tiles, how)
         return

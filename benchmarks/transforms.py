@@ -118,18 +118,6 @@ CHANGES: dict[str, tuple[Change, int]] = {
 }
 
 
-def search_params(params: Params) -> SearchParams:
-    """Return what clean looks for by its params."""
-    return SearchParams(
-        params.hash_radius,
-        params.neighbours,
-        params.mirrored,
-        params.rotations,
-        params.remove_similarity,
-        params.group_similarity,
-    )
-
-
 def search_files(
     rows: pd.DataFrame, thumbnails: Thumbnails, how: SearchParams
 ) -> tuple[pd.DataFrame, float]:
@@ -199,7 +187,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     arguments = parser.parse_args()
     params = load_params(Params, "clean", ROOT / "params.yaml")
-    how = search_params(params)
+    how = params.search
     originals = choose_originals(arguments.folder, arguments.images, arguments.seed, how)
     count = len(originals)
     print(f"{count:,} images of {arguments.folder.name}, one changed copy of each at a time\n")

@@ -58,6 +58,18 @@ class Params(policy.Fitness):
     largest_group: Annotated[float, Field(gt=0, le=1)]
     label_conflicts: Literal["quarantine", "majority", "keep"]
 
+    @property
+    def search(self) -> SearchParams:
+        """What duplicates are looked for."""
+        return SearchParams(
+            hash_radius=self.hash_radius,
+            neighbours=self.neighbours,
+            mirrored=self.mirrored,
+            rotations=self.rotations,
+            remove_similarity=self.remove_similarity,
+            group_similarity=self.group_similarity,
+        )
+
 
 class Decision(NamedTuple):
     """The tables that clean writes."""
@@ -95,15 +107,7 @@ def decide(
     rows = rows.reset_index(drop=True)
     picture = clusters.first_of_equal_bytes(rows["image_id"])
     first = np.flatnonzero(picture == np.arange(len(rows)))
-    how = SearchParams(
-        params.hash_radius,
-        params.neighbours,
-        params.mirrored,
-        params.rotations,
-        params.remove_similarity,
-        params.group_similarity,
-    )
-    pairs = find_duplicates(rows.iloc[first], thumbnails, read_details, how)
+    pairs = find_duplicates(rows.iloc[first], thumbnails, read_details, params.search)
     pairs = pairs.assign(**{side: first[pairs[side]] for side in ("left", "right")})
     pairs = drop_pairs_told_apart(pairs, rows["image_id"], overrides)
     pairs = only_group(pairs, rows["label"], params.near_duplicates)
@@ -127,10 +131,10 @@ def decide(
 def only_group(
     pairs: pd.DataFrame, labels: pd.Series, near_duplicates: Literal["remove", "group"]
 ) -> pd.DataFrame:
-    """Return the pairs with those at level group of which no image may go.
+    """Return the pairs, with level group for copies of which both images may stay.
 
-    That is all of them where the user wants it so; else mirror images under two labels: left and
-    right may be what the classes mean.
+    Those are all copies where the user wants it so; else mirror images under two labels: left and
+    right may be what the classes mean. Equal bytes are no pairs here: of those one stays anyway.
     """
     names = labels.to_numpy(object)
     across = pairs["mirrored"].to_numpy(bool) & (names[pairs["left"]] != names[pairs["right"]])

@@ -11,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from PIL import Image
 
-from stages.lib import duplicates
+from stages.lib import duplicates, registration, verification
 from stages.lib.detail import encode_detail
 from stages.lib.duplicates import PAIR_COLUMNS, Proposer, SearchParams, find_duplicates
 from stages.lib.hashing import is_flat, perceptual_hashes
@@ -503,8 +503,10 @@ def test_how_the_work_is_divided_has_no_say(
     many: Table, monkeypatch: pytest.MonkeyPatch, rotations: bool
 ) -> None:
     whole = search_in(many, rotations=rotations)
-    for name, size in (("PART", 5), ("COARSE_CHUNK", 3), ("FINE_CHUNK", 2)):
-        monkeypatch.setattr(duplicates, name, size)
+    monkeypatch.setattr(duplicates, "PART", 5)
+    monkeypatch.setattr(registration, "COARSE_CHUNK", 3)
+    monkeypatch.setattr(registration, "FINE_CHUNK", 2)
+    monkeypatch.setattr(verification, "CHUNK", 3)
 
     for threads in (1, 4):
         monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, binomtest
 
 from stages.lib.intervals import Counts, bootstrap, mcnemar, paired_difference, wilson
 
@@ -21,6 +21,15 @@ def share_of_first(counts: Counts) -> NDArray[np.float64]:
 )
 def test_the_interval_of_a_share_is_wilsons(correct: int, n: int, low: float, high: float) -> None:
     assert wilson(correct, n, 0.95) == pytest.approx((low, high), abs=2e-4)
+
+
+@pytest.mark.parametrize("n", [1, 7, 40, 5000])
+def test_shares_and_p_values_are_those_of_scipy(n: int) -> None:
+    for correct in {0, 1, n // 3, n // 2, n}:
+        found = binomtest(correct, n)
+        expected = found.proportion_ci(confidence_level=0.9, method="wilson")
+        assert wilson(correct, n, 0.9) == pytest.approx(tuple(expected), abs=1e-12)
+        assert mcnemar(correct, n - correct) == pytest.approx(found.pvalue, rel=1e-9)
 
 
 def test_the_bootstrap_of_a_share_is_that_of_the_binomial_distribution() -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import simplejpeg
+from numba import njit
 from numpy.typing import NDArray
 
 from stages.lib.images import THUMBNAIL_SIDE, Picture
@@ -76,6 +77,17 @@ NO_AGREEMENT = Agreement(
 )
 
 
+class _Detail(NamedTuple):
+    """A detail image made ready: luma, Cb and Cr (3, 128, 128), and its shorter side in pixels.
+
+    leveled: luma without its slow changes, at each of ALIGN_SIDES.
+    """
+
+    planes: NDArray[np.float32]
+    side: int
+    leveled: list[NDArray[np.float32]]
+
+
 def encode_detail(pixels: Picture) -> bytes:
     """Return RGB pixels (height, width, 3) squeezed to at most DETAIL_SIDE each way, as a JPEG.
 
@@ -107,15 +119,14 @@ def compare_details(
     correlation (ECC; Evangelidis & Psarakis 2008). thorough: where that fails it is tried again
     without a strip that a caption may fill, and without what differs at the edge.
     """
-    one, one_side = _planes(left, 0)
-    other, other_side = _planes(right, turn)
-    side = min(one_side, other_side)
-    everywhere = np.full(one[0].shape, 255, np.uint8)
+    one, other = _prepared(left, 0), _prepared(right, turn)
+    bands = _bands(one.planes[0])
+    everywhere = np.full(one.planes[0].shape, 255, np.uint8)
     start = _scaled(warp)
-    if side < SMALL_SIDE:  # the thumbnails, which hold all there is, have been laid already
-        return _agree(one, other, start, side)[0]
-    place = _refine(one[0], other[0], start, everywhere)
-    found, differing = _agree(one, other, place, side)
+    if min(one.side, other.side) < SMALL_SIDE:  # the thumbnails hold all there is, and are laid
+        return _agree(one, bands, other, start)[0]
+    place = _refine(one, other, start, everywhere)
+    found, differing = _agree(one, bands, other, place)
     if not thorough:
         return found
     if found.median < WELL_LAID:
@@ -123,19 +134,18 @@ def compare_details(
         for part in (slice(0, QUARTER), slice(-QUARTER, None)):
             mask = everywhere.copy()
             mask[part] = 0
-            trial = _refine(one[0], other[0], start, mask)
-            better, differs = _agree(one, other, trial, side)
+            trial = _refine(one, other, start, mask)
+            better, differs = _agree(one, bands, other, trial)
             if better.median > found.median:
                 found, differing, place = better, differs, trial
     if 0 < found.differing - found.inside <= LARGEST_REGION:
-        place = _refine(one[0], other[0], place, 255 - differing)
-        better, _ = _agree(one, other, place, side)
+        place = _refine(one, other, place, 255 - differing)
+        better, _ = _agree(one, bands, other, place)
         found = max(found, better, key=lambda agreement: agreement.median)
     return found
 
 
-def _planes(data: bytes, turn: int) -> tuple[NDArray[np.float32], int]:
-    """Return luma, Cb and Cr (3, 128, 128), turned, and the image's shorter side."""
+def _prepared(data: bytes, turn: int) -> _Detail:
     pixels = simplejpeg.decode_jpeg(data, colorspace="RGB")
     side = min(pixels.shape[:2])
     color = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
@@ -144,7 +154,8 @@ def _planes(data: bytes, turn: int) -> tuple[NDArray[np.float32], int]:
     if turn >= MIRRORED:
         large = large[:, ::-1]
     large = np.rot90(large, turn % MIRRORED)
-    return np.ascontiguousarray(large.transpose(2, 0, 1)), side
+    planes = np.ascontiguousarray(large.transpose(2, 0, 1))
+    return _Detail(planes, side, [_leveled(planes[0], size) for size in ALIGN_SIDES])
 
 
 def _scaled(warp: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -156,15 +167,11 @@ def _scaled(warp: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _refine(
-    one: NDArray[np.float32],
-    other: NDArray[np.float32],
-    place: NDArray[np.float32],
-    mask: NDArray[np.uint8],
+    one: _Detail, other: _Detail, place: NDArray[np.float32], mask: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ALIGN_STEPS, ALIGN_CHANGE)
-    for side in ALIGN_SIDES:
+    for side, first, second in zip(ALIGN_SIDES, one.leveled, other.leveled, strict=True):
         scale = side / DETAIL_SIDE
-        first, second = (_leveled(plane, side) for plane in (one, other))
         trial = place.copy()
         trial[:, 2] *= scale
         # ECC's mask is of the image that is moved; the region is small against its margin.
@@ -197,15 +204,18 @@ def local_band(side: int) -> int:
 
 
 def _agree(
-    one: NDArray[np.float32], other: NDArray[np.float32], place: NDArray[np.float32], side: int
+    left: _Detail, left_bands: list[NDArray[np.float32]], right: _Detail, place: NDArray[np.float32]
 ) -> tuple[Agreement, NDArray[np.uint8]]:
     """Return the agreement, and a mask (255) of the cells that differ."""
-    size = (DETAIL_SIDE, DETAIL_SIDE)
-    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    moved = [
-        cv2.warpAffine(plane, place, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
-        for plane in other
-    ]
+    one, side = left.planes, min(left.side, right.side)
+    size, flags = (DETAIL_SIDE, DETAIL_SIDE), cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    moved = np.asarray(
+        [
+            cv2.warpAffine(plane, place, size, flags=flags, borderMode=cv2.BORDER_REFLECT)
+            for plane in right.planes
+        ],
+        np.float32,
+    )
     full = np.full(size, 255, np.uint8)
     covered = cv2.warpAffine(full, place, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
     rim = 2 * MARGIN + 1
@@ -215,7 +225,7 @@ def _agree(
     nothing = np.zeros(size, np.uint8)
     if np.count_nonzero(covered) < LEAST_OVERLAP * covered.size:
         return NO_AGREEMENT._replace(side=side), nothing
-    bands = list(zip(_bands(one[0]), _bands(np.asarray(moved[0])), strict=True))
+    bands = list(zip(left_bands, _bands(moved[0]), strict=True))
     weight = (covered > 0).astype(np.float32)
     gain = _gain(*bands[-1], weight)
     values, texture = _cells(*bands[local_band(side)], weight, gain)
@@ -246,8 +256,8 @@ def _agree(
         median,
         differing,
         inside,
-        *_color(one[1:], np.stack(moved[1:]), weight),
-        _tone(one, np.stack(moved), weight),
+        *_color(one[1:], moved[1:], weight),
+        _tone(one, moved, weight),
     )
     return found, region_mask
 
@@ -286,18 +296,23 @@ def _gain(
     return float(np.sqrt(max(second, 0.25) / max(first, 0.25)))
 
 
-def _moments(
-    one: NDArray[np.float32], other: NDArray[np.float32], weight: NDArray[np.float32]
-) -> tuple[float, float, float]:
-    """Return covariance and both variances of two planes under a weight."""
-    total = max(float(weight.sum()), 1.0)
-    first = (one - float((one * weight).sum()) / total) * weight
-    second = (other - float((other * weight).sum()) / total) * weight
-    return (
-        float(np.vdot(first, second)) / total,
-        float(np.vdot(first, first)) / total,
-        float(np.vdot(second, second)) / total,
-    )
+@njit(nogil=True, cache=True, fastmath=True)
+def _moments(one, other, weight):  # type: ignore[no-untyped-def]
+    """Return covariance and both variances of two planes where the weight (0 or 1) is 1."""
+    total = left = right = both = lefts = rights = 0.0
+    for y in range(one.shape[0]):
+        for x in range(one.shape[1]):
+            w = weight[y, x]
+            a, b = w * one[y, x], w * other[y, x]
+            total += w
+            left += a
+            right += b
+            both += a * b
+            lefts += a * a
+            rights += b * b
+    total = max(total, 1.0)
+    left, right = left / total, right / total
+    return both / total - left * right, lefts / total - left * left, rights / total - right * right
 
 
 def _cell_means(plane: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,10 +1,6 @@
 """Finds pictures that show the same: hashes and descriptors propose pairs, pixels decide."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,7 +11,6 @@ from stages.lib.hamming import Hashes, hamming_join
 from stages.lib.hashing import is_flat
 from stages.lib.images import THUMBNAIL_SIDE
 from stages.lib.neighbours import descriptors, nearest_neighbours
-from stages.lib.progress import track
 from stages.lib.registration import (
     COARSE_SIMILARITY,
     MIRRORED,
@@ -26,7 +21,6 @@ from stages.lib.registration import (
 from stages.lib.thumbnails import Thumbnails
 from stages.lib.verification import Read, Verifier
 
-T = TypeVar("T")
 Positions = NDArray[np.int64]
 Proposals = NDArray[np.int64]  # (pairs, 3): left, right, how the right one is turned
 
@@ -38,7 +32,6 @@ PART = 50_000  # pictures described at a time: the intermediate arrays are large
 # Of the pairs of CIFAR-10 whose hashes differ in at most 4 bits, 94 % are duplicates by their
 # pixels alone; of those at 6 bits 72 %, at 10 bits 10 %.
 CLOSE_HASH, HASH_SHARE = 4, 0.3
-COARSE_CHUNK, FINE_CHUNK = 8192, 256
 
 
 @dataclass(frozen=True)
@@ -166,24 +159,12 @@ class Proposer:
         """
         proposed = np.unique(np.concatenate(proposals), axis=0)
         proposed = proposed[np.lexsort((proposed[:, 0], proposed[:, 2], proposed[:, 1]))]
-        likely = _in_threads(
-            lambda part: part[
-                coarse_similarity(self.bands, self.at[part[:, 0]], self.at[part[:, 1]], part[:, 2])
-                >= COARSE_SIMILARITY
-            ],
-            [proposed[at : at + COARSE_CHUNK] for at in range(0, len(proposed), COARSE_CHUNK)],
-            "compare coarsely",
+        columns = np.ascontiguousarray(proposed.T)
+        likely = coarse_similarity(self.bands, self.at[columns[0]], self.at[columns[1]], columns[2])
+        left, right, turn = columns[:, likely >= COARSE_SIMILARITY]
+        similarity, _ = registered_similarity(
+            self.thumbnails, self.bands, self.at[left], self.at[right], turn
         )
-        close = np.concatenate(likely) if likely else proposed
-        values = _in_threads(
-            lambda part: registered_similarity(
-                self.thumbnails, self.bands, self.at[part[:, 0]], self.at[part[:, 1]], part[:, 2]
-            )[0],
-            [close[at : at + FINE_CHUNK] for at in range(0, len(close), FINE_CHUNK)],
-            "compare pixels",
-        )
-        similarity = np.concatenate(values) if values else np.empty(0, np.float32)
-        left, right, turn = close.T
         distance = self.distances(left, right, turn)
         # A hash that all but agrees is evidence of its own, where compression or noise has spoilt
         # the detail: it closes a part of the gap to 1.
@@ -253,11 +234,3 @@ def _low_spectrum(thumbnails: Thumbnails) -> NDArray[np.float32]:
     luma = thumbnails[:, : THUMBNAIL_SIDE**2].reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     low: NDArray[np.float32] = dctn(luma.astype(np.float32), axes=(1, 2))[:, :8, :8]
     return low
-
-
-def _in_threads(
-    function: Callable[[Proposals], T], parts: list[Proposals], description: str
-) -> list[T]:
-    """Return function(part) of each, in order; the compiled kernels run side by side."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return list(track(threads.map(function, parts), len(parts), description, "chunks"))

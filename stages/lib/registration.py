@@ -7,14 +7,20 @@ because the compiler's cache notices a change in the file of a kernel, not in th
 """
 
 import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from stages.lib.images import CHROMA_SIDE, THUMBNAIL_SIDE
+from stages.lib.progress import track
 from stages.lib.thumbnails import Thumbnails
 
+T = TypeVar("T")
 Positions = NDArray[np.int64]
 Turns = NDArray[np.int64]
 Similarities = NDArray[np.float32]
@@ -55,6 +61,7 @@ BLUNT_PENALTY = 0.08
 HOPELESS = 0.25  # luma that agrees no better is not followed up in colour and parts
 LEAST_OVERLAP = 0.5
 LARGEST_STRETCH = 1.6  # of one axis against the other
+COARSE_CHUNK, FINE_CHUNK = 8192, 256  # pairs that a thread compares at a time
 
 
 def _gauss(deviation: float, radius: int) -> NDArray[np.float32]:
@@ -101,7 +108,14 @@ def coarse_similarity(
     turns: how the right one is turned before: quarter turns, plus MIRRORED. Fastest where equal
     `right` and `turns` follow each other.
     """
-    return np.asarray(_coarse(bands, left, right, turns, _COARSE_ZOOMS)[0], np.float32)
+
+    def compare(part: slice) -> Similarities:
+        return np.asarray(
+            _coarse(bands, left[part], right[part], turns[part], _COARSE_ZOOMS)[0], np.float32
+        )
+
+    found = _in_threads(compare, len(left), COARSE_CHUNK, "compare coarsely")
+    return np.concatenate([np.empty(0, np.float32), *found])
 
 
 def registered_similarity(
@@ -118,11 +132,26 @@ def registered_similarity(
     brings them closest (Gauss-Newton on the correlation, inverse compositional; after Evangelidis &
     Psarakis 2008 and Baker & Matthews 2004). Flat pictures, and maps that no copy needs, give 0.
     """
-    similarity, warps = _registered(
-        thumbnails, bands, left, right, turns,
-        _COARSE_ZOOMS, _COARSE_SCALES, _FINE_SCALES, _BAND, _DETAIL, _SOFT,
-    )  # fmt: skip
-    return np.asarray(similarity, np.float32), np.asarray(warps, np.float32)
+
+    def compare(part: slice) -> tuple[Similarities, Warps]:
+        similarity, warps = _registered(
+            thumbnails, bands, left[part], right[part], turns[part],
+            _COARSE_ZOOMS, _COARSE_SCALES, _FINE_SCALES, _BAND, _DETAIL, _SOFT,
+        )  # fmt: skip
+        return np.asarray(similarity, np.float32), np.asarray(warps, np.float32)
+
+    found = _in_threads(compare, len(left), FINE_CHUNK, "compare pixels")
+    return (
+        np.concatenate([np.empty(0, np.float32), *(one for one, _ in found)]),
+        np.concatenate([np.empty((0, 2, 3), np.float32), *(warps for _, warps in found)]),
+    )
+
+
+def _in_threads(function: Callable[[slice], T], count: int, size: int, description: str) -> list[T]:
+    """Return function(part) for parts of so many pairs, in order; kernels run side by side."""
+    parts = [slice(at, at + size) for at in range(0, count, size)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return list(track(threads.map(function, parts), len(parts), description, "chunks"))
 
 
 @njit(nogil=True, cache=True, fastmath=True)

@@ -13,9 +13,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from stages.lib.clusters import connect
 from stages.lib.detail import (
     BANDS,
     NO_AGREEMENT,
@@ -32,8 +31,6 @@ from stages.lib.thumbnails import Thumbnails
 
 Indices = NDArray[np.int64]
 Read = Callable[[Sequence[int]], dict[int, bytes]]
-
-LEVELS = ("remove", "group", "look_alike")
 
 # Another exposure of the same scene: what of the detail must agree. Read off 12 sets of look-alikes
 # and planted copies, see benchmarks/README.md.
@@ -72,10 +69,9 @@ LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
 # Share of all images, and their number, from which on the set is one of look-alikes.
 CROWDED_SHARE, LEAST_CROWDED = 0.05, 4
 # Among look-alikes an equal shape says little: light and color must be the same as well, or the
-# pair stand out so much the more.
-# Difference of the crowd; of 255; instead of RATIO.
+# pair stand out so much the more. In order: a difference of the crowd; of 255; instead of RATIO.
 CROWDED, CROWDED_TONE, OTHER_TONE_RATIO = 0.3, 2.5, 0.06
-COARSE_PART = 8192  # pairs that a thread compares coarsely at a time
+CHUNK = 16  # pairs that a thread compares in detail at a time
 LEAST_COARSE, LEAST_RESEMBLANCE = 0.55, 0.5  # what resembles less is no part of a crowd
 
 
@@ -224,7 +220,7 @@ class Verifier:
         remove_similarity: float,
         group_similarity: float,
     ) -> pd.DataFrame:
-        """Return for each pair its level (one of LEVELS), detail and background.
+        """Return for each pair its level (remove, group or look_alike), detail and background.
 
         left < right, turn, similarity: as proposed and registered. The rows are these pairs in
         their order, then what was found on the way: neighbors of paired images that resemble them.
@@ -262,15 +258,15 @@ class Verifier:
         self, left: Indices, right: Indices, turn: Indices, similarity: NDArray[np.float64] | None
     ) -> Comparison:
         """Return how pairs agree in detail; similarity: None to take that of the thumbnails."""
-        registered, warps = self._register(left, right, turn)
+        registered, warps = registered_similarity(
+            self.thumbnails, self.bands, self.at[left], self.at[right], turn
+        )
         known = registered if similarity is None else similarity
-        close = warps.any(axis=(1, 2)) & (known >= LEAST_RESEMBLANCE)
+        close = np.flatnonzero(warps.any(axis=(1, 2)) & (known >= LEAST_RESEMBLANCE))
         ends = self.at[left], self.at[right]
-        details = self.read(np.unique(np.concatenate(ends)[np.tile(close, 2)]).tolist())
+        details = self.read(np.unique([side[close] for side in ends]).tolist())
 
         def agreement(pair: int) -> Agreement:
-            if not close[pair]:
-                return NO_AGREEMENT
             one, other = (details[int(side[pair])] for side in ends)
             if not one or not other:
                 return NO_AGREEMENT
@@ -279,9 +275,13 @@ class Verifier:
                 return NO_AGREEMENT._replace(side=side)  # the thumbnail decides, and says no copy
             return compare_details(one, other, int(turn[pair]), warps[pair], similarity is not None)
 
+        found = [NO_AGREEMENT] * len(left)
+        parts = [close[at : at + CHUNK].tolist() for at in range(0, len(close), CHUNK)]
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            jobs = threads.map(agreement, range(len(left)))
-            found = list(track(jobs, len(left), "compare in detail", "pairs"))
+            jobs = threads.map(lambda part: [(pair, agreement(pair)) for pair in part], parts)
+            for part in track(jobs, len(parts), "compare in detail", "chunks"):
+                for pair, one in part:
+                    found[pair] = one
         columns = {
             name: np.array([one[at] for one in found]).reshape(len(found), *shape)
             for at, (name, shape) in enumerate(
@@ -290,23 +290,6 @@ class Verifier:
             )
         }
         return Comparison(left, right, turn, np.asarray(known, np.float64), **columns)
-
-    def _register(
-        self, left: Indices, right: Indices, turn: Indices
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return similarity and warp of each pair."""
-        parts = [slice(at, at + 256) for at in range(0, len(left), 256)]
-
-        def register(part: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            return registered_similarity(
-                self.thumbnails, self.bands, self.at[left[part]], self.at[right[part]], turn[part]
-            )
-
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            found = list(threads.map(register, parts))
-        if not found:
-            return np.empty(0, np.float32), np.empty((0, 2, 3), np.float32)
-        return np.concatenate([one for one, _ in found]), np.concatenate([at for _, at in found])
 
     def _around(self, pairs: Comparison, images: Indices) -> Comparison:
         """Return the comparison of images with their neighbors and with a sample of the set."""
@@ -323,16 +306,8 @@ class Verifier:
         ends = ends[np.lexsort((ends[:, 0], ends[:, 1]))]
         left, right = np.ascontiguousarray(ends[:, 0]), np.ascontiguousarray(ends[:, 1])
         turn = np.zeros(len(ends), np.int64)
-        rows = self.at[left], self.at[right]
-        parts = [slice(at, at + COARSE_PART) for at in range(0, len(left), COARSE_PART)]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            alike = threads.map(
-                lambda part: coarse_similarity(
-                    self.bands, rows[0][part], rows[1][part], turn[part]
-                ),
-                parts,
-            )
-            close = np.concatenate([np.empty(0, np.float32), *alike]) >= LEAST_COARSE
+        alike = coarse_similarity(self.bands, self.at[left], self.at[right], turn)
+        close = alike >= LEAST_COARSE
         return self.compare(left[close], right[close], turn[close], None)
 
 
@@ -363,13 +338,14 @@ def _background(
     Copies of one exposure count once. Where hardly any image has a crowd around it, the few that do
     are one scene seen many times; else the set is one of look-alikes.
     """
-    own = _components(count, pairs.left[copy], pairs.right[copy])
+    copies = pd.DataFrame({"left": pairs.left[copy], "right": pairs.right[copy]})
+    own = connect(count, copies)
     # But what resembles more outside than inside is no set of copies: it is one kind of thing.
     one, other = own[pairs.left[scene]], own[pairs.right[scene]]
     inside = np.bincount(one[one == other], minlength=count)
     ends = np.concatenate([one[one != other], other[one != other]])
-    open_ = np.bincount(ends, minlength=count) > inside
-    own = np.where(open_[own], count + np.arange(count), own)
+    is_kind = np.bincount(ends, minlength=count) > inside
+    own = np.where(is_kind[own], count + np.arange(count), own)
     crowd = _nth_difference(pairs, around, CROWD, own)
     most = min(max(CROWD, round(ONE_SCENE_SHARE * count)), NEIGHBORS)
     if most > CROWD:
@@ -408,25 +384,21 @@ def _nth_difference(
         )
         table = table.assign(own=own[table["other"].to_numpy()])
         table = table[table["own"] != own[table["image"].to_numpy()]]
-        table = table.sort_values(["difference", "image", "own"], kind="stable")
+        table = table.sort_values(["image", "difference", "own"], kind="stable")
         table = table.drop_duplicates(["image", "own"])
-        groups = {
-            int(image): (part["own"].to_numpy(), part["difference"].to_numpy())
-            for image, part in table.groupby("image").head(rank + 1).groupby("image")
-        }
-        for at in asked:
-            for one, other in (
-                (pairs.left[at], pairs.right[at]),
-                (pairs.right[at], pairs.left[at]),
-            ):
-                owners, differences = groups.get(int(one), (np.empty(0, np.int64), np.empty(0)))
-                rest = differences[owners != own[other]]
-                if len(rest) >= rank:
-                    result[at] = min(result[at], rest[rank - 1])
+        if not len(table):
+            continue
+        place = table.groupby("image").cumcount().to_numpy()
+        table, place = table[place <= rank], place[place <= rank]
+        images, row = np.unique(table["image"], return_inverse=True)
+        owners = np.full((len(images), rank + 1), -1, np.int64)
+        nearest = np.ones((len(images), rank + 1))
+        owners[row, place], nearest[row, place] = table["own"], table["difference"]
+        for one, other in ((pairs.left, pairs.right), (pairs.right, pairs.left)):
+            at = np.searchsorted(images, one[asked]).clip(max=len(images) - 1)
+            known = images[at] == one[asked]
+            # Of the nearest of one, the other of the pair may be one that does not count.
+            counted = (owners[at, :rank] != own[other[asked]][:, None]).all(axis=1)
+            found = np.where(known, nearest[at, np.where(counted, rank - 1, rank)], 1)
+            result[asked] = np.minimum(result[asked], found)
     return result
-
-
-def _components(count: int, left: Indices, right: Indices) -> Indices:
-    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
-    numbers: Indices = connected_components(graph, directed=False)[1].astype(np.int64)
-    return numbers

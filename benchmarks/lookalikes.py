@@ -18,6 +18,7 @@ import io
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -102,8 +103,11 @@ def draw_screen(number: int) -> tuple[str, Picture]:
     return f"view_{number % 2}", page
 
 
-def draw_part(number: int) -> tuple[str, Picture]:
-    """Photograph one kind of part, complete or with a piece missing, under a light of its own."""
+def draw_part(number: int, freedom: float = 1.0) -> tuple[str, Picture]:
+    """Photograph one kind of part, complete or with a piece missing, under a light of its own.
+
+    freedom: how much place and light vary; 0 is a fixed camera under a fixed light.
+    """
     random = np.random.default_rng(20_000 + number)
     missing = number % 2
     ground = (95, 98, 102)
@@ -120,16 +124,17 @@ def draw_part(number: int) -> tuple[str, Picture]:
     if missing:
         corner, pin = ((442, 142), (478, 178)), ((308, 333), (332, 352))
         cv2.rectangle(page, *(corner, pin)[number // 2 % 2], ground, -1)
-    turn, scale = random.uniform(-2, 2), random.uniform(0.98, 1.02)
+    turn, scale = random.uniform(-2, 2) * freedom, 1 + random.uniform(-0.02, 0.02) * freedom
     place = cv2.getRotationMatrix2D((320, 240), turn, scale)
-    place[:, 2] += random.uniform(-6, 6, 2)
+    place[:, 2] += random.uniform(-6, 6, 2) * freedom
     shot = cv2.warpAffine(
         page.astype(np.float32), place, (640, 480), borderMode=cv2.BORDER_REPLICATE
     )
     rows, columns = np.mgrid[-1:1:480j, -1:1:640j]
-    light = 1 + 0.12 * (random.uniform(-1, 1) * rows + random.uniform(-1, 1) * columns)
-    shot = shot * (light * random.uniform(0.92, 1.08))[:, :, None]
-    shot = cv2.GaussianBlur(shot, (0, 0), random.uniform(0.6, 1.1))
+    slope = random.uniform(-1, 1) * rows + random.uniform(-1, 1) * columns
+    light = (1 + 0.12 * freedom * slope) * (1 + random.uniform(-0.08, 0.08) * freedom)
+    shot = shot * light[:, :, None]
+    shot = cv2.GaussianBlur(shot, (0, 0), 0.85 + random.uniform(-0.25, 0.25) * freedom)
     shot += random.normal(0, 4, shot.shape)
     return ("complete", "missing")[missing], np.clip(shot, 0, 255).astype(np.uint8)
 
@@ -151,6 +156,8 @@ DRAWN: dict[str, tuple[Callable[[int], tuple[str, Picture]], int, int]] = {
     "forms": (draw_form, 50, 80),
     "screenshots": (draw_screen, 40, 0),
     "parts": (draw_part, 40, 90),
+    "parts, camera and light fixed": (partial(draw_part, freedom=0.0), 40, 90),
+    "parts, nearly fixed": (partial(draw_part, freedom=0.3), 60, 90),
     "arrows": (draw_arrow, 40, 0),
 }
 
@@ -199,25 +206,34 @@ def as_it_is(name: str, files: Files, how: SearchParams) -> tuple[str, pd.DataFr
     return row, pairs
 
 
-def planted(files: Files, count: int, how: SearchParams) -> list[str]:
-    """Return the rows of the second table for one set: found and precision of each change."""
+def planted(files: Files, count: int, how: SearchParams) -> list[tuple[float, float]]:
+    """Return found and precision of each change, of copies planted into a set.
+
+    Pairs of two images that the set as it is ties already are left out: the first table has them.
+    """
     chosen = np.random.default_rng(7).permutation(len(files))[:count]
     originals = [data for _, _, data in files]
     size = len(originals)
-    rows = []
-    for name, (change, quality) in CHANGES.items():
+    pairs = tied(originals, how)
+    known = {frozenset(ends) for ends in zip(pairs["left"], pairs["right"], strict=True)}
+    shares = []
+    for change, quality in CHANGES.values():
         copies = [changed(originals[at], change, quality, int(at)) for at in chosen]
-        table, thumbnails = rows_of([*originals, *copies])
-        pairs, _ = search_files(table, thumbnails, how)
-        pairs = pairs[pairs["level"] != "look_alike"]
-        # A copy's own original is put right before it, as `shares` wants it.
         own = np.concatenate([np.arange(size), chosen])
-        left, right = (pairs[side].to_numpy() for side in ("left", "right"))
-        concerns = (left >= size) | (right >= size)
-        true = concerns & (own[left] == own[right])
-        precision = f"{true.sum() / concerns.sum():.1%}" if concerns.any() else "–"
-        rows.append(f"| {name} | {true.sum() / len(copies):.1%} | {precision} |")
-    return rows
+        pairs = tied([*originals, *copies], how)
+        left, right = (own[pairs[side].to_numpy()] for side in ("left", "right"))
+        new = [frozenset(ends) not in known for ends in zip(left, right, strict=True)]
+        new &= (pairs[["left", "right"]] >= size).any(axis=1).to_numpy()
+        true = np.sum(new & (left == right))
+        shares.append((true / len(copies), true / np.sum(new) if np.any(new) else np.nan))
+    return shares
+
+
+def tied(files: list[bytes], how: SearchParams) -> pd.DataFrame:
+    """Return the pairs that are copies or show one scene."""
+    table, thumbnails = rows_of(files)
+    pairs, _ = search_files(table, thumbnails, how)
+    return pairs[pairs["level"] != "look_alike"]
 
 
 def read_tiles(files: Files) -> np.ndarray:
@@ -312,11 +328,17 @@ def main() -> None:
         if wanted.montage:
             for level, some in pairs.groupby("level"):
                 montage(files, some, wanted.montage / f"{name}_{level}.png")
-    for name, files in sets.items() if wanted.planted else ():
-        print(f"\n{name}: {min(wanted.planted, len(files))} copies of each change\n")
-        print("| change | found | precision |\n|---|---|---|", flush=True)
-        for row in planted(files, wanted.planted, how):
-            print(row, flush=True)
+    if not wanted.planted:
+        return
+    columns = {name: planted(files, wanted.planted, how) for name, files in sets.items()}
+    print(f"\nUp to {wanted.planted} copies of each change: found / precision\n")
+    print("| change |", " | ".join(columns), "|\n|---|" + "---|" * len(columns))
+    for at, change in enumerate(CHANGES):
+        cells = (
+            f"{found:.0%} / {precision:.0%}"
+            for found, precision in (c[at] for c in columns.values())
+        )
+        print("|", change, "|", " | ".join(cells).replace("nan%", "–"), "|")
 
 
 if __name__ == "__main__":

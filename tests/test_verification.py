@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from stages.lib.duplicates import SearchParams, find_duplicates
@@ -103,6 +104,50 @@ def test_things_of_one_kind_are_neither() -> None:
 
     assert len(judged) > 20  # they do resemble each other
     assert set(judged.values()) == {"look_alike"}
+
+
+def photographed_part(number: int, freedom: float) -> Picture:
+    """Return a part from a fixed camera, every second one with a hole less; each with own noise."""
+    random = np.random.default_rng(number)
+    page = np.full((240, 320, 3), (165, 168, 170), np.uint8)
+    cv2.rectangle(page, (60, 50), (260, 190), (95, 98, 102), -1)
+    holes = [(90, 75), (230, 75), (90, 165), (230, 165)][number % 2 :]
+    for place in holes:
+        cv2.circle(page, place, 10, (40, 40, 40), -1, cv2.LINE_AA)
+    cv2.circle(page, (160, 120), 34, (140, 132, 115), -1, cv2.LINE_AA)
+    cv2.putText(page, "AX-204", (115, 85), 0, 0.7, (190, 185, 180), 1, cv2.LINE_AA)
+    shift = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    shift[:, 2] = random.uniform(-3, 3, 2) * freedom
+    shot = cv2.warpAffine(page.astype(np.float32), shift, (320, 240), borderMode=1)
+    shot = shot * (1 + random.uniform(-0.05, 0.05) * freedom) + random.normal(0, 3, shot.shape)
+    return np.clip(shot, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("freedom", [0.0, 0.3])
+@pytest.mark.parametrize("count", [24, 60])
+def test_a_part_photographed_again_from_a_fixed_place_is_no_copy(
+    count: int, freedom: float
+) -> None:
+    judged = levels([encoded(photographed_part(number, freedom)) for number in range(count)])
+
+    assert len(judged) >= count
+    assert set(judged.values()) == {"look_alike"}
+
+
+@pytest.mark.parametrize(("originals", "versions"), [(8, 6), (8, 10), (3, 6)])
+def test_versions_of_few_originals_are_copies_though_they_fill_the_set(
+    originals: int, versions: int
+) -> None:
+    files = [
+        encoded(scene(seed), 95 - 4 * version)
+        for seed in range(originals)
+        for version in range(versions)
+    ]
+
+    pairs = found(files)
+
+    assert {left // versions == right // versions for left, right in pairs} == {True}
+    assert {at for pair in pairs for at in pair} == set(range(len(files)))
 
 
 def test_a_copy_among_look_alikes_is_found_and_it_alone() -> None:

@@ -63,6 +63,11 @@ NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
 MET_DIFFERENCE = 0.15  # up to which a neighbor that nothing proposed counts as a pair
 ONE_SCENE_SHARE = 0.0125  # of the set, that may show one scene
+# Clusters of copies are no copies but one kind of thing, photographed again from a fixed place, where
+# they hold more of the set each and more together, and so many of their pairs agree (a clip is a
+# chain); or, from a few images on, where they look like more than such a share of the others.
+LARGE_SHARE, ONE_KIND_SHARE, DENSE = 0.2, 0.25, 0.8
+FEW_COPIES, KIND_SHARE, ALONE = 3, 0.05, 0.5
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by
 NO_CROWD = 0.6  # a crowd that differs by more resembles neither of the two
 LEAST_DIFFERENCE = 5e-4  # differences below this are rounding
@@ -322,7 +327,7 @@ def _without(pairs: Indices, others: Indices) -> Indices:
 def _limit(crowd: NDArray[np.float64], tone: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return up to which difference a pair stands out from its crowd."""
     other = (crowd <= CROWDED) & (tone > CROWDED_TONE)
-    limit = np.where(other, OTHER_TONE_RATIO * crowd, np.maximum(RATIO * crowd, LEAST_DIFFERENCE))
+    limit = np.where(other, OTHER_TONE_RATIO * crowd, RATIO * crowd)
     return np.where(crowd < NO_CROWD, limit, np.inf)
 
 
@@ -345,8 +350,16 @@ def _background(
     inside = np.bincount(one[one == other], minlength=count)
     ends = np.concatenate([one[one != other], other[one != other]])
     is_kind = np.bincount(ends, minlength=count) > inside
-    own = np.where(is_kind[own], count + np.arange(count), own)
+    again = _photographed_again(pairs, around, own, inside)
+    one_kind = again[own].mean() > ONE_KIND_SHARE
+    of_kind = (again[own[pairs.left]] & again[own[pairs.right]]) | one_kind
+    own = np.where((is_kind | again | one_kind)[own], count + np.arange(count), own)
     crowd = _nth_difference(pairs, around, CROWD, own)
+    if of_kind.any():  # the others of a few are fewer than a crowd
+        nearer = _nth_difference(pairs.rows(of_kind), around.joined(pairs), FEW_COPIES - 1, own)
+        crowd[of_kind] = np.minimum(crowd[of_kind], nearer)
+    if not one_kind:  # so small a difference is no more than rounding
+        crowd = np.maximum(crowd, LEAST_DIFFERENCE / RATIO)
     most = min(max(CROWD, round(ONE_SCENE_SHARE * count)), NEIGHBORS)
     if most > CROWD:
         # A few that resemble each other, and nothing else does: one scene taken often.
@@ -357,6 +370,31 @@ def _background(
     if len(np.unique(own[ends])) > max(CROWDED_SHARE * len(np.unique(own)), LEAST_CROWDED):
         return crowd
     return np.ones(len(pairs))
+
+
+def _photographed_again(
+    pairs: Comparison, around: Comparison, own: Indices, inside: Indices
+) -> NDArray[np.bool_]:
+    """Tell which clusters of copies are the same kind of thing, photographed from a fixed place.
+
+    own: the cluster of each image. inside: how many pairs each cluster has. They hold much of the
+    set and each resembles each, or what is not in them looks like them: copies stand alone.
+    """
+    count = len(own)
+    sizes = np.bincount(own, minlength=count)
+    several = sizes > max(FEW_COPIES, KIND_SHARE * count)
+    many = (sizes > max(CROWD, LARGE_SHARE * count)) & (inside > DENSE * sizes * (sizes - 1) / 2)
+    held = sizes[many].sum() > ONE_KIND_SHARE * count
+    one, other, difference = (
+        np.concatenate([getattr(pairs, name), getattr(around, name)])
+        for name in ("left", "right", "difference")
+    )
+    outside = (difference < 1 - SCENE_DETAIL) & (own[one] != own[other])
+    ends = np.concatenate([one[outside], other[outside]])
+    resembled = np.bincount(own[ends], minlength=count) / np.maximum(sizes, 1)
+    alone = resembled <= ALONE * np.minimum(count - sizes, SAMPLE)
+    found: NDArray[np.bool_] = (many & held) | (several & ~alone)
+    return found
 
 
 def _nth_difference(

@@ -63,9 +63,9 @@ NEIGHBORS = 24  # of each image by color layout
 CROWD = 6  # so many others that agree as well make it no evidence
 MET_DIFFERENCE = 0.15  # up to which a neighbor that nothing proposed counts as a pair
 ONE_SCENE_SHARE = 0.0125  # of the set, that may show one scene
-# Clusters of copies are no copies but one kind of thing, photographed again from a fixed place, where
-# they hold more of the set each and more together, and so many of their pairs agree (a clip is a
-# chain); or, from a few images on, where they look like more than such a share of the others.
+# Clusters of copies are no copies but one kind of thing, photographed again from a fixed place,
+# where they hold more of the set each and more together, and so many of their pairs agree (a clip
+# is a chain); or, from a few images on, where they look like more than such a share of the others.
 LARGE_SHARE, ONE_KIND_SHARE, DENSE = 0.2, 0.25, 0.8
 FEW_COPIES, KIND_SHARE, ALONE = 3, 0.05, 0.5
 RATIO = 0.25  # a pair must differ by less than this share of what the crowd differs by

@@ -222,8 +222,9 @@ def planted(files: Files, count: int, how: SearchParams) -> list[tuple[float, fl
         own = np.concatenate([np.arange(size), chosen])
         pairs = tied([*originals, *copies], how)
         left, right = (own[pairs[side].to_numpy()] for side in ("left", "right"))
-        new = [frozenset(ends) not in known for ends in zip(left, right, strict=True)]
-        new &= (pairs[["left", "right"]] >= size).any(axis=1).to_numpy()
+        of_copy = (pairs[["left", "right"]] >= size).any(axis=1).to_numpy(bool)
+        unknown = [frozenset(ends) not in known for ends in zip(left, right, strict=True)]
+        new = of_copy & np.array(unknown, bool)
         true = np.sum(new & (left == right))
         shares.append((true / len(copies), true / np.sum(new) if np.any(new) else np.nan))
     return shares

@@ -5,7 +5,8 @@
 scan: so many files, which are links to the first 200 files of the table, so it costs no space;
 their bytes are read every time, decoded once and then remembered. clean: a table of as many rows,
 whose thumbnails are blends of two drawn ones of the table with noise, whose hashes have a quarter
-of their bits drawn anew, so nearly all rows are pictures of their own. `--only` runs one of the
+of their bits drawn anew, so nearly all rows are pictures of their own; their detail images are
+those of one of the two. `--only` runs one of the
 two. Both run in a temporary folder as the stages that they are.
 """
 
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from stages.lib.images import CHROMA_SIDE, THUMBNAIL_BYTES, THUMBNAIL_SIDE  # noqa: E402
 from stages.lib.table import FILES, RAW_TRUTH, SCAN, write_table, writing_table  # noqa: E402
-from stages.lib.thumbnails import read_scan  # noqa: E402
+from stages.lib.thumbnails import read_details, read_scan  # noqa: E402
 
 LINKED = 200  # files of the table that stand for all: a file can have 65,000 links
 PART = 20_000
@@ -73,6 +74,7 @@ def synthetic_rows(table: Path, count: int) -> Iterator[pd.DataFrame]:
     """Yield a scan table of `count` rows, a part at a time."""
     own, thumbnails = read_scan(table)
     usable = np.flatnonzero(own["verdict"] == "ok")
+    details = read_details(usable.tolist(), table)
     random = np.random.default_rng(7)
     for start in range(0, count, PART):
         size = min(PART, count - start)
@@ -100,6 +102,7 @@ def synthetic_rows(table: Path, count: int) -> Iterator[pd.DataFrame]:
             image_id=[f"{name:016x}" * 4 for name in random.permutation(names)],
             official_split="",
             thumbnail=[row.tobytes() for row in pixels],
+            detail=[details[int(at)] for at in one],
         )
 
 

@@ -28,7 +28,7 @@ ALIGN_STEPS, ALIGN_CHANGE = 12, 1e-3
 MARGIN = 10  # pixels of the rim that are not compared: frames, rotated corners, band-pass borders
 LEAST_OVERLAP = 0.25  # of the image
 CELL, STEP = 16, 8  # pixels of a cell in which the images must agree, and between two cells
-GAP = np.ones((1, 5), np.uint8)  # cells: joins the letters of a caption
+GAP = np.ones((1, 3), np.uint8)
 STRIP = 4  # cells: a quarter of a side, in which captions and frames lie
 TEXTURE = 2.0  # variance of a band in a cell below which there is nothing to compare (of 255²)
 NOISE = 1.0  # variance that compression leaves; kept out of the ratio of two small numbers
@@ -141,7 +141,7 @@ def compare_details(
     if 0 < found.differing - found.inside <= LARGEST_REGION:
         place = _refine(one, other, place, 255 - differing)
         better, _ = _agree(one, bands, other, place)
-        found = max(found, better, key=lambda agreement: agreement.median - agreement.inside)
+        found = max(found, better, key=lambda agreement: agreement.median)
     return found
 
 

@@ -6,8 +6,8 @@ scan: so many files, which are links to the first 200 files of the table, so it 
 their bytes are read every time, decoded once and then remembered. clean: a table of as many rows,
 whose thumbnails are blends of two drawn ones of the table with noise, whose hashes have a quarter
 of their bits drawn anew, so nearly all rows are pictures of their own; their detail images are
-those of one of the two. `--only` runs one of the
-two. Both run in a temporary folder as the stages that they are.
+those of one of the two. `--only` runs one of the two. Both run in a temporary folder as the stages
+that they are.
 """
 
 import argparse
